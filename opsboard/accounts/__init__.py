@@ -1,0 +1,1 @@
+"""Who may do what: people, their roles and legal entities, and the service accounts of the jobs."""
