@@ -1,0 +1,1 @@
+"""`manage.py up|status|down|reset|doctor`: the parts of the stack as child processes of one command."""
