@@ -28,7 +28,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
 def may(user: User | AnonymousUser, permission: str) -> bool:
-    """Whether the person may do it. Anonymous and deactivated people may do nothing; superusers get no shortcut.
+    """Whether the person may do it. Anonymous and deactivated people may do nothing, superusers no more.
 
     Raises KeyError for a permission that is not in the table: a misspelt name must not deny silently.
     """
@@ -42,8 +42,8 @@ def may(user: User | AnonymousUser, permission: str) -> bool:
 def required(permission: str) -> Callable[[View[P]], View[P]]:
     """Let a view run only for people with the permission, and write it on the view as `view.permission`.
 
-    Not signed in: to the sign-in page (htmx: by HX-Redirect; under /api/: 401 problem details). Signed in without
-    the permission: 404.
+    Not signed in: to the sign-in page (htmx: by HX-Redirect; under /api/: 401 problem details). Signed in
+    without the permission: 404.
     """
     if permission != SIGNED_IN and permission not in PERMISSIONS:
         raise KeyError(f"no such permission: {permission}")
@@ -61,6 +61,13 @@ def required(permission: str) -> Callable[[View[P]], View[P]]:
         return guarded
 
     return decorate
+
+
+def person(request: HttpRequest) -> User:
+    """The signed-in person, for views behind `required`. Raises Http404 for anybody else."""
+    if not isinstance(request.user, User):
+        raise Http404
+    return request.user
 
 
 def entities(user: User | AnonymousUser) -> list[str] | None:
@@ -81,8 +88,8 @@ def in_scope(queryset: QuerySet[M], user: User | AnonymousUser, field: str = "en
     """The rows that belong to the person's legal entities, by the text column `field`.
 
     A row with an empty entity may belong to any of them, so showing it to everybody would leak one entity's
-    business to another's staff. It is shown to people with all entities, to platform engineers (who have to find
-    out where it belongs, so that nothing fails silently) and to auditors (who read everything).
+    business to another's staff. It is shown to people with all entities, to platform engineers (who have to
+    find out where it belongs, so that nothing fails silently) and to auditors (who read everything).
     """
     allowed = entities(user)
     if allowed is None:

@@ -14,7 +14,7 @@ LOCALES = {"en": "English", "de": "Deutsch"}
 
 
 class User(AbstractUser):
-    """A person. Signs in by e-mail; `role` says what, `entities` for which legal entities; empty means nothing."""
+    """A person. Signs in by e-mail; `role` says what, `entities` for which legal entities; empty: nothing."""
 
     role = models.TextField(blank=True, default="", choices=[(r.code, r.label) for r in ROLES.values()])
     team = models.TextField(blank=True, default="", choices=list(TEAMS.items()))

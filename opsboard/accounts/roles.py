@@ -1,8 +1,9 @@
 """The one table of roles: what each is called, which team it belongs to and what it may do.
 
 Default deny: a permission that is not listed here does not exist, and a user without a role may do nothing.
-Segregation of duties is visible in the table: whoever configures (administrator) neither fixes nor replays, the
-auditor reads everything and changes nothing, and the executive reads figures and threads but no payloads.
+Segregation of duties is visible in the table: whoever configures (administrator) neither fixes nor replays,
+the auditor reads everything and changes nothing, and the executive reads figures and threads but no
+payloads.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ PERMISSIONS: dict[str, str] = {
     "audit.view": "see who did what, when and why",
     "accounts.manage": "manage people, roles and service accounts",
     "catalog.manage": "manage systems, flows, mappings and rules",
+}
+
+# What the token of a service account may be made for.
+SCOPES: dict[str, str] = {
+    "events:write": "send events, as its own source only",
+    "threads:read": "find threads by any id",
+    "exceptions:read": "list exceptions",
 }
 
 _WORK = frozenset(
@@ -109,7 +117,8 @@ _TABLE = (
 ROLES: dict[str, Role] = {role.code: role for role in _TABLE}
 NO_ROLE = Role("", "No role", "", "Home", frozenset())
 
-# Roles that may be obliged to use a second factor (setting OPSBOARD_REQUIRE_MFA): they move money or hold the keys.
+# Roles that may be obliged to use a second factor (setting OPSBOARD_REQUIRE_MFA): they move money or hold
+# the keys.
 MFA_ROLES = frozenset({"finance", "platform", "administrator"})
 
 # Roles that see rows of no known legal entity; see access.in_scope for the reason.
