@@ -1,0 +1,10 @@
+"""Celery, the doorbell: it wakes workers; what is to be done stands in PostgreSQL (DESIGN, law 3)."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsboard.settings")
+app = Celery("opsboard")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["opsboard"], related_name="pipeline")

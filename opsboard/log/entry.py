@@ -1,0 +1,154 @@
+"""What can be said to the log: one Entry per event, whoever says it (API, job, file, person)."""
+
+import hashlib
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from opsboard.core import ids
+from opsboard.core.clock import iso
+
+
+class Kind(NamedTuple):
+    """What an event of this kind makes of its transaction; `rank` orders kinds that carry the same time."""
+
+    status: str | None
+    rank: int
+
+
+# The whole vocabulary. A kind without a status leaves the transaction as it is.
+KINDS: dict[str, Kind] = {
+    "received": Kind("pending", 1),
+    "queued": Kind("pending", 2),
+    "validated": Kind("pending", 3),
+    "transformed": Kind("pending", 4),
+    "posted": Kind("pending", 5),
+    "replayed": Kind("pending", 0),  # opens the next attempt, so it stands before that attempt's other events
+    "retried": Kind("retrying", 6),
+    "outcome_unknown": Kind("unknown", 6),
+    "rejected": Kind("failed", 7),
+    "dead_lettered": Kind("failed", 8),
+    "acknowledged": Kind("succeeded", 9),
+    "superseded": Kind("superseded", 10),
+    "written_off": Kind("closed", 10),
+    "closed": Kind("closed", 10),
+} | dict.fromkeys(
+    [
+        *("linked", "noted", "raised", "assigned", "taken", "commented", "snoozed", "woken"),
+        *("fixed", "fix_discarded", "resolved", "reopened", "exported"),
+    ],
+    Kind(None, 0),
+)
+
+# How engagement objects hang together. Rank 0 binds a thread; a document belongs to the threads of what stands before
+# it (a payment to those of its invoice), never to those of what stands behind it (a time entry is not drawn into
+# another project because one invoice bills both). Types not named here bind nothing: customers, people, exceptions.
+THREAD_RANK = {
+    "opportunity": 0,
+    "contract": 0,
+    "project": 0,
+    "time_entry": 1,
+    "expense": 1,
+    "milestone": 1,
+    "change_order": 1,
+    "billing_schedule": 2,
+    "billing_request": 2,
+    "invoice": 3,
+    "credit_memo": 4,
+    "payment": 4,
+}
+
+
+class Named(NamedTuple):
+    """An object an event touches: what `system` calls it, its role in the event, its name if the event tells one."""
+
+    system: str
+    type: str
+    id: str
+    role: str = ""
+    name: str = ""
+
+
+class Entry(msgspec.Struct, kw_only=True, frozen=True):
+    """One event as it comes in. Times carry a zone; money is Decimal with its ISO currency."""
+
+    source: str
+    id: str
+    type: str
+    kind: str
+    occurred_at: datetime
+    received_at: datetime
+    flow: str = ""
+    key: str = ""
+    status: str | None = None
+    objects: tuple[Named, ...] = ()
+    system: str = ""
+    entity: str = ""
+    attempt: int = 1
+    amount: Decimal | None = None
+    currency: str = ""
+    latency_ms: int | None = None
+    actor: str = ""
+    correlation: str = ""
+    payload: Any = None
+    error: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
+
+    @property
+    def identity(self) -> UUID:
+        """The event's key: digest of (source, id)."""
+        return ids.event_id(self.source, self.id)
+
+    @property
+    def business_key(self) -> str:
+        """The transaction's key: as the sender says, else the subject object, so that senders need not cooperate."""
+        if self.key or not self.objects:
+            return self.key
+        subject = self.objects[0]
+        return f"{subject.type}/{subject.id}"
+
+    @property
+    def effect(self) -> Kind:
+        """Status and rank this event gives its transaction."""
+        kind = KINDS[self.kind]
+        return Kind(self.status, max(kind.rank, 1)) if self.status else kind
+
+    def digest(self) -> bytes:
+        """SHA-256 over what the sender said, whatever the order of keys; the clock of the door is left out."""
+        said = msgspec.structs.asdict(self)
+        del said["received_at"]
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).digest()
+
+    def row(self) -> dict[str, Any]:
+        """The columns, ready for jsonb_to_recordset in sql/append.sql."""
+        key, effect = self.business_key, self.effect
+        return {
+            "id": str(self.identity),
+            "source": self.source,
+            "external_id": self.id,
+            "type": self.type,
+            "digest": self.digest().hex(),
+            "kind": self.kind,
+            "flow": self.flow,
+            "transaction_id": str(ids.transaction_id(self.flow, key)) if self.flow and key else None,
+            "key": key,
+            "status": effect.status,
+            "system": self.system,
+            "entity": self.entity,
+            "attempt": self.attempt,
+            "amount": self.amount,
+            "currency": self.currency,
+            "latency_ms": self.latency_ms,
+            "actor": self.actor,
+            "correlation": self.correlation,
+            "objects_named": [list(named) for named in self.objects],
+            "refs": [str(ids.object_id(*named[:3])) for named in self.objects],
+            "facts": self.facts,
+            "occurred_at": iso(self.occurred_at),
+            "received_at": iso(self.received_at),
+            "data": self.payload,
+            "error": self.error,
+        }
