@@ -11,7 +11,7 @@ named AS (
         FROM unnest(fresh.refs) WITH ORDINALITY AS r (ref, position)
         JOIN jsonb_array_elements(fresh.objects_named) WITH ORDINALITY AS j (item, place) ON place = position
     ) AS o
-    LEFT JOIN (SELECT key AS type, value::int AS rank FROM jsonb_each_text(%(ranks)s::jsonb)) AS rank USING (type)
+    LEFT JOIN (SELECT key AS type, value::int AS rank FROM jsonb_each_text(%(ranks)s::jsonb)) AS rank ON rank.type = o.type
 ), objects AS (
     -- the latest name wins; equal times fall to the greater name, so that the order of arrival does not matter
     INSERT INTO log_object AS known (id, system, type, external_id, name, named_at)
