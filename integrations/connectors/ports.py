@@ -89,9 +89,13 @@ class Connector(Protocol):
     """What every connection has."""
 
     simulated: ClassVar[bool]
+    vendor: ClassVar[str]  # whose rules read its errors: salesforce, certinia, netsuite, tryton ...
     system: str
-    role: str
     label: str
+
+    @property
+    def role(self) -> str:
+        """crm, psa or erp."""
 
     def ping(self) -> str:
         """Name and version of the system; raises when it cannot be reached or entered."""
@@ -146,7 +150,7 @@ class ERP(Connector, Protocol):
         """What ERP would refuse today, in words; empty when nothing is known to stand against it."""
 
     def find_invoices(self, business_key: str) -> list[FoundInvoice]:
-        """Invoices whose key starts with the business key, oldest first, cancelled ones left out."""
+        """Invoices with this key, or with keys that start with it when it ends in #; not the cancelled."""
 
     def create_invoice(self, request: BillingRequest, key: str) -> FoundInvoice:
         """Create a draft with `key` as its reference."""
