@@ -215,7 +215,14 @@ STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
     "opsboard.core.finders.PackageAssetFinder",
 ]
-PACKAGE_ASSETS = {"vendor/plotly": ("plotly", "package_data", ["plotly.min.js"])}
+PACKAGE_ASSETS = {
+    "vendor/plotly": ("plotly", "package_data", ["plotly.min.js"]),
+    "vendor/inter": (
+        "unfold",
+        "static/unfold/fonts/inter",
+        ["Inter-Regular.woff2", "Inter-Medium.woff2", "Inter-SemiBold.woff2"],
+    ),
+}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "opsboard.core.finders.HashedStorage"},
@@ -240,6 +247,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ALWAYS_EAGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "opsboard.core.health:Scheduler"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

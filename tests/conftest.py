@@ -1,8 +1,8 @@
 """Real PostgreSQL and Redis for the whole test run, started once; no way out to the network.
 
 The servers start when this file is read, because Django's settings are read right after it. With xdist the
-controller starts them, and its workers find their URLs in the environment. They listen on unix sockets only, so a
-PostgreSQL or Redis on the usual ports does not matter. If the run is killed, the keeper clears them away.
+controller starts them, and its workers find their URLs in the environment. They listen on unix sockets only, so
+a PostgreSQL or Redis on the usual ports does not matter. If the run is killed, the keeper clears them away.
 """
 
 from __future__ import annotations
@@ -72,15 +72,14 @@ def _begin() -> Servers | None:
 
 def _set_up_django() -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # people sign in often here
-    plain = {
-        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-    }  # no collectstatic before tests
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     django.setup()
 
 
 SERVERS = _begin()
 _set_up_django()
+pytest_plugins = ["tests.personas"]  # owner, colleague, stranger, executive, platform, auditor, administrator …
 
 
 def pytest_unconfigure() -> None:
@@ -141,3 +140,9 @@ def redis_client() -> Iterator[redis.Redis]:
 def empty_redis(redis_client: redis.Redis) -> None:
     """Each test starts with nothing in Redis: no cache, no queue, no counter of another test."""
     redis_client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def no_kept_rates() -> None:
+    """Each test reads the exchange rates anew: those of another test were rolled back."""
+    forget_rates()

@@ -9,6 +9,9 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from redis.exceptions import RedisError
+
+from opsboard.core import health
 
 
 def livez(request: HttpRequest) -> HttpResponse:
@@ -17,10 +20,19 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers and is migrated; 503 with the reason otherwise."""
+    """200 when the database and Redis answer and the database is migrated; 503 with the reason otherwise.
+
+    The heartbeats (seconds since worker and scheduler last beat) are told, but do not decide: the web can serve.
+    """
     executor = MigrationExecutor(connection)
     behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return JsonResponse({"ready": not behind, "migrations_missing": len(behind)}, status=503 if behind else 200)
+    try:
+        heartbeats, reached = health.ages(), True
+    except RedisError:
+        heartbeats, reached = {}, False
+    ready = reached and not behind
+    told = {"ready": ready, "migrations_missing": len(behind), "redis": reached, "heartbeats": heartbeats}
+    return JsonResponse(told, status=200 if ready else 503)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

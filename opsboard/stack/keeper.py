@@ -1,10 +1,10 @@
 """Outlives a killed supervisor just long enough to clear what it left behind.
 
-Runs as a script (`python -I -S keeper.py PIPE_FD LOCK_FD GRACE_SECONDS`). The supervisor and each launched part
-write lines to the pipe: `+123` a process group began, `-123` it is gone. When the pipe closes, the supervisor
-has died or finished. The parts themselves got their death signal from the kernel; their own children (granian
-workers, the Celery pool) did not, so what is left of a group after the grace is killed. The lock, inherited as
-an open file, tells a new start to wait until this is done. Standard library only.
+Runs as a script (`python -I -S keeper.py PIPE_FD LOCK_FD GRACE_SECONDS`). The supervisor and each launched
+part write lines to the pipe: `+123` a process group began, `-123` it is gone. When the pipe closes, the
+supervisor has died or finished. The parts themselves got their death signal from the kernel; their own
+children (granian workers, the Celery pool) did not, so what is left of a group after the grace is killed. The
+lock, inherited as an open file, tells a new start to wait until this is done. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Becomes a part of the stack: bound to its parent's life, announced to the keeper, as the right user.
 
 Runs as a script (`python -I -S launch.py KEEPER_FD DEATH_SIGNAL PARENT UID GID -- ARGV...`) between the
-supervisor and the program it turns into by `exec`. It stands in place of a `preexec_fn`, which may deadlock in
-a process that has threads. Standard library only; UID and GID are -1 when the user does not change.
+supervisor and the program it turns into by `exec`. It stands in place of a `preexec_fn`, which may deadlock
+in a process that has threads. Standard library only; UID and GID are -1 when the user does not change.
 """
 
 from __future__ import annotations

@@ -54,9 +54,9 @@ class Paths:
         return self.data / "accounts.txt"
 
     @property
-    def demo_pending(self) -> Path:
-        """Stands while demo data are owed to a database that was empty; removed when they are in."""
-        return self.data / "demo.pending"
+    def pending(self) -> Path:
+        """The commands still owed to a database that was empty, one a line; survives an interrupted start."""
+        return self.data / "first-run.pending"
 
     @property
     def logs(self) -> Path:
@@ -79,7 +79,7 @@ class Paths:
         return self.data / "cluster.path"
 
     def prepare(self) -> None:
-        """Make the data directory and its folders, closed to others (others may only pass through, as root)."""
+        """Make the data directory and its folders, closed to others."""
         try:
             for folder in (self.data, self.logs, self.redis):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,7 +107,7 @@ def wheel_folder(module: str) -> Path:
 
 
 def take_lock(path: Path) -> TextIOWrapper | None:
-    """Hold the lock file for this process; None when another process holds it. Released at exit or on close."""
+    """Hold the lock file until it is closed or the process ends; None when another process holds it."""
     handle = path.open("a+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,22 +131,16 @@ def ensure_secret_key(paths: Paths) -> None:
 def socket_folder(paths: Paths, account: Account | None) -> Path:
     """A folder for the unix sockets, short enough, that only we (and PostgreSQL's own user) may enter."""
     near = paths.data / "run"
-    if len(os.fsencode(near)) <= LONGEST_SOCKET_FOLDER and (
-        account is None or can_enter(account, paths.data)
-    ):
+    if len(os.fsencode(near)) <= LONGEST_SOCKET_FOLDER and (account is None or can_enter(account, paths.data)):
         return _private(near, account)
     far = _far(paths)
     if len(os.fsencode(far)) > LONGEST_SOCKET_FOLDER:
-        raise StackError(
-            f"The temporary directory {far.parent} is too long for sockets; set TMPDIR to a shorter one."
-        )
+        raise StackError(f"The temporary directory {far.parent} is too long for sockets; set TMPDIR to a shorter one.")
     return _private(far, account)
 
 
 def _far(paths: Paths) -> Path:
-    return (
-        Path(tempfile.gettempdir()) / f"opsboard-{hashlib.sha256(os.fsencode(paths.data)).hexdigest()[:12]}"
-    )
+    return Path(tempfile.gettempdir()) / f"opsboard-{hashlib.sha256(os.fsencode(paths.data)).hexdigest()[:12]}"
 
 
 def _private(folder: Path, account: Account | None) -> Path:

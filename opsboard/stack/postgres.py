@@ -52,7 +52,7 @@ def wheel_install() -> Path:
 
 
 def install_for(account: Account | None) -> Path:
-    """A PostgreSQL the account can run: the wheel's own, or a copy where root's closed folders keep it out."""
+    """A PostgreSQL the account can run: the wheel's own, or a copy if closed folders keep it from that."""
     original = wheel_install()
     if not (original / "bin" / "postgres").is_file():
         raise StackError(f"PostgreSQL {MAJOR} is missing in {original}. Run `make install` again.")
@@ -102,9 +102,7 @@ def start(crew: Crew, paths: Paths, *, durable: bool = True) -> Postgres:
     if not (cluster / "PG_VERSION").is_file():
         _initdb(crew, binaries, cluster, account, durable=durable)
     elif (cluster / "PG_VERSION").read_text().strip() != MAJOR:
-        raise StackError(
-            f"{cluster} was made by another version of PostgreSQL than {MAJOR}; back up and reset."
-        )
+        raise StackError(f"{cluster} was made by another version of PostgreSQL than {MAJOR}; back up and reset.")
     folder = socket_folder(paths, account)
     settings = SETTINGS | {"unix_socket_directories": str(folder)} | ({} if durable else FAST_AND_FORGETFUL)
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -114,7 +112,7 @@ def start(crew: Crew, paths: Paths, *, durable: bool = True) -> Postgres:
             [str(binaries / "postgres"), "-D", str(cluster), *options],
             account=account,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, loses nothing
-            grace=8,
+            grace=4,
         )
     )
     postgres = Postgres(folder, running)
@@ -140,7 +138,7 @@ def _initdb(crew: Crew, binaries: Path, cluster: Path, account: Account | None, 
     words += ["--auth=reject", "--auth-local=trust", "--no-instructions"]  # the socket's folder is the guard
     words += [] if durable else ["--no-sync"]
     argv = [str(binaries / "initdb"), "-D", str(cluster), "-U", USER, *words]
-    crew.run(Part("initdb", argv, account=account))
+    crew.run(Part("initdb", argv, account=account, quiet=True))
 
 
 def _wait(postgres: Postgres) -> None:
@@ -148,9 +146,7 @@ def _wait(postgres: Postgres) -> None:
     while True:
         try:
             with psycopg.connect(postgres.url("postgres"), autocommit=True, connect_timeout=5) as connection:
-                found = connection.execute(
-                    "SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]
-                ).fetchone()
+                found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
                 if not found:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
                 return

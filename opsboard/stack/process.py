@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from opsboard.stack.account import Account
 from opsboard.stack.errors import StackError
@@ -31,7 +32,7 @@ Say = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Part:
-    """One program of the stack. `restarts`: started again with back-off; otherwise its loss stops everything."""
+    """One program of the stack. `restarts`: started again with back-off; else its loss stops everything."""
 
     name: str
     argv: Sequence[str]
@@ -41,6 +42,24 @@ class Part:
     restarts: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 5.0  # seconds between the stop signal and the kill
+    quiet: bool = False  # its lines go to the log file only, and to the terminal when it fails
+
+
+class Spawn(Protocol):
+    """How another room's processes join the stack: watched and restarted like the others, or, with `wait`,
+    run to their end (StackError when they fail). `env` replaces the environment of the parts. Main thread only.
+    """
+
+    def __call__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = PROJECT,
+        wait: bool = False,
+    ) -> None:
+        """Start `argv` under the name that stands before its lines and names its log file."""
 
 
 class Running:
@@ -58,12 +77,12 @@ class Running:
         self._pump.start()
 
     def _read(self, popen: subprocess.Popen[str]) -> None:
-        assert popen.stdout is not None
-        for line in popen.stdout:
+        for line in popen.stdout or ():
             text = line.rstrip()
             self.tail.append(text)
             self._log.info(text)
-            self._say(self.part.name, text)
+            if not self.part.quiet:
+                self._say(self.part.name, text)
 
     def drain(self) -> None:
         """Wait a moment for the last lines of an ended process."""
@@ -91,9 +110,7 @@ class Crew:
         lock = take_lock(self.paths.keeper_lock)
         while lock is None:
             if time.monotonic() > deadline:
-                raise StackError(
-                    "What an earlier, killed start left behind does not end; see `manage.py status`."
-                )
+                raise StackError("What an earlier, killed start left behind does not end; see `manage.py status`.")
             time.sleep(0.1)
             lock = take_lock(self.paths.keeper_lock)
         read_fd, write_fd = os.pipe()
@@ -114,9 +131,7 @@ class Crew:
     def _popen(self, part: Part) -> subprocess.Popen[str]:
         program = shutil.which(part.argv[0])
         if program is None:
-            raise StackError(
-                f"{part.name}: {part.argv[0]} is not there. Run `make install`, then `manage.py doctor`."
-            )
+            raise StackError(f"{part.name}: {part.argv[0]} is not there. Run `make install`, then `manage.py doctor`.")
         account = part.account
         words = [self._keeper_fd, int(part.stop_signal), os.getpid()]
         words += [account.uid, account.gid] if account else [-1, -1]
@@ -156,7 +171,8 @@ class Crew:
         self._forget(running)
         del self.running[part.name]
         if code:
-            raise StackError(f"{part.name} failed (exit code {code}).\n" + "\n".join(running.tail))
+            where = "\n".join(running.tail) if part.quiet else f"Its lines stand above and in {self.paths.logs}."
+            raise StackError(f"{part.name} failed (exit code {code}). {where}")
 
     def tend(self) -> Running | None:
         """Look after all parts once: restart what may restart; return a lost part that may not, else None."""
@@ -181,8 +197,8 @@ class Crew:
         delay = min(LONGEST_DELAY, 0.5 * 2**running.restarts)
         running.restarts += 1
         running.restart_at = now + delay
-        text = f"{running.part.name} ended with code {running.popen.returncode}; starting it again in {delay:g} s"
-        self.say("up", text)
+        name, code = running.part.name, running.popen.returncode
+        self.say("up", f"{name} ended with code {code}; starting it again in {delay:g} s")
 
     def _renew_keeper(self) -> None:
         os.close(self._keeper_fd)
@@ -196,27 +212,35 @@ class Crew:
         if self._keeper.poll() is None:
             os.write(self._keeper_fd, f"-{running.popen.pid}\n".encode())
 
-    def stop(self, name: str) -> None:
-        """Ask a part to end, wait its grace, kill what is left of its process group."""
-        running = self.running.pop(name)
-        popen = running.popen
-        if popen.poll() is None:
-            popen.send_signal(running.part.stop_signal)
-            try:
-                popen.wait(running.part.grace)
-            except subprocess.TimeoutExpired:
-                self.say("up", f"{name} did not end within {running.part.grace:g} s and is killed")
-                _signal_group(popen.pid, signal.SIGKILL)
-                popen.wait()
-            running.drain()
-        self._forget(running)
-
     def stop_all(self) -> None:
-        """Stop everything, the last started first, then let the keeper go."""
-        for name in reversed(list(self.running)):
-            self.stop(name)
+        """Stop everything, the last started first, then let the keeper go.
+
+        The parts that use the servers are asked together and share one grace; each server then ends alone, in
+        reverse order, so that nobody loses a server while still working.
+        """
+        users = [running for running in self.running.values() if running.part.restarts]
+        self._stop(list(reversed(users)))
+        for running in reversed(list(self.running.values())):
+            self._stop([running])
         os.close(self._keeper_fd)
         self._keeper.wait()
+
+    def _stop(self, batch: list[Running]) -> None:
+        begun = time.monotonic()
+        for running in batch:
+            if running.popen.poll() is None:
+                running.popen.send_signal(running.part.stop_signal)
+        for running in batch:
+            name, grace = running.part.name, running.part.grace
+            try:
+                running.popen.wait(max(0.01, grace - (time.monotonic() - begun)))
+            except subprocess.TimeoutExpired:
+                self.say("up", f"{name} did not end within {grace:g} s and is killed")
+                _signal_group(running.popen.pid, signal.SIGKILL)
+                running.popen.wait()
+            running.drain()
+            self._forget(running)
+            del self.running[name]
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

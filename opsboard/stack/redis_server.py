@@ -53,9 +53,10 @@ def start(crew: Crew, paths: Paths) -> Redis:
         "maxmemory-policy": "noeviction",
         "databases": str(DATABASES),
         "daemonize": "no",
+        "loglevel": "warning",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    running = crew.start(Part("redis", [program(), *words], grace=5))
+    running = crew.start(Part("redis", [program(), *words], grace=1.5))
     server = Redis(socket, running)
     _wait(server)
     return server
@@ -71,9 +72,7 @@ def _wait(server: Redis) -> None:
             gone = server.running.popen.poll() is not None
             if gone or time.monotonic() > deadline:
                 server.running.drain()
-                raise StackError(
-                    f"Redis did not start ({error}).\n" + "\n".join(server.running.tail)
-                ) from error
+                raise StackError(f"Redis did not start ({error}).\n" + "\n".join(server.running.tail)) from error
             time.sleep(0.02)
         else:
             client.close()
