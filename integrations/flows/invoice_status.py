@@ -28,7 +28,7 @@ from integrations.flows.base import (
 class InvoiceStatusFlow(Flow):
     """One message per state and open amount of an invoice; an older one arriving late is harmless."""
 
-    key = "invoice_status"
+    key = "invoice-status"
     label = "Invoice and payment status → CRM, PSA"
     owner = "finance"
     criticality = "normal"

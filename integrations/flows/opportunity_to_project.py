@@ -29,7 +29,7 @@ TASKS = ("Discovery", "Delivery", "Hand-over")  # the work breakdown every proje
 class OpportunityToProject(Flow):
     """Each step looks up before it creates, so repeating the whole is safe."""
 
-    key = "opportunity_to_project"
+    key = "opportunity-to-project"
     label = "Opportunity → project"
     owner = "sales_ops"
     criticality = "high"

@@ -38,7 +38,7 @@ HEADER = ("project_code", "customer_code", "customer_tax_id", "legal_entity", "c
 class TimeToBilling(Flow):
     """A time entry is billed once; late entries of a month make a supplementary invoice."""
 
-    key = "time_to_billing"
+    key = "time-to-billing"
     label = "Approved time → billing"
     owner = "finance"
     criticality = "critical"
@@ -210,7 +210,8 @@ def _message(records: Sequence[Record]) -> Message:
         lane=lane,
         payload=payload,
         refs=(
-            Ref(system, "project", payload.project_code, "subject", payload.project_name),
+            Ref(system, "billing_request", f"{payload.project_code}/{period}/{digest}", "subject", _name(payload)),
+            Ref(system, "project", payload.project_code, "project", payload.project_name),
             Ref(system, "customer", payload.customer_code, "customer", str(first.get("customer_name", ""))),
             *(Ref(system, "time_entry", record.ref.id, "source") for record in records),
         ),
@@ -220,6 +221,11 @@ def _message(records: Sequence[Record]) -> Message:
         occurred_at=_latest(records),
         sources=tuple(source for record in records for source in (record.source, record.identity)),
     )
+
+
+def _name(payload: BillingRequest) -> str:
+    """What people call it: "Atlas rollout, Oct 2026"."""
+    return f"{payload.project_name}, {calendar.month_abbr[int(payload.period[5:])]} {payload.period[:4]}"
 
 
 def _latest(records: Sequence[Record]) -> datetime:
