@@ -72,14 +72,12 @@ def _begin() -> Servers | None:
 
 def _set_up_django() -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # people sign in often here
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     django.setup()
 
 
 SERVERS = _begin()
 _set_up_django()
-pytest_plugins = ["tests.personas"]  # owner, colleague, stranger, executive, platform, auditor, administrator …
+pytest_plugins = ["tests.rates", "tests.personas"]  # owner, colleague, stranger, executive, platform, auditor, administrator …
 
 
 def pytest_unconfigure() -> None:
@@ -140,9 +138,3 @@ def redis_client() -> Iterator[redis.Redis]:
 def empty_redis(redis_client: redis.Redis) -> None:
     """Each test starts with nothing in Redis: no cache, no queue, no counter of another test."""
     redis_client.flushdb()
-
-
-@pytest.fixture(autouse=True)
-def no_kept_rates() -> None:
-    """Each test reads the exchange rates anew: those of another test were rolled back."""
-    forget_rates()
