@@ -170,6 +170,7 @@ ACCOUNT_ADAPTER = "opsboard.accounts.adapter.Adapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # a forgotten password of a stranger sends no mail
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True  # a session ends after SESSION_COOKIE_AGE, not with the browser
 MFA_ADAPTER = "opsboard.accounts.adapter.MfaAdapter"

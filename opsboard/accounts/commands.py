@@ -59,9 +59,7 @@ def rotate_token(*, name: str, expires_in_days: int = 365, by: str) -> str:
     active = account.tokens.filter(revoked_at__isnull=True, expires_at__gt=timezone.now())
     if active.count() >= ACTIVE_TOKENS:
         ends = ", ".join(f"…{last4}" for last4 in active.values_list("last4", flat=True))
-        raise Refused(
-            f"{name} has {ACTIVE_TOKENS} active tokens ({ends}). Revoke the one no longer used first."
-        )
+        raise Refused(f"{name} has {ACTIVE_TOKENS} active tokens ({ends}). Revoke the one no longer used first.")
     return _issue(account, expires_in_days, by)
 
 

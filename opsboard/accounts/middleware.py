@@ -59,9 +59,7 @@ class SecondFactor:
         if not settings.OPSBOARD_REQUIRE_MFA or not self._due(request):
             return self.get_response(request)
         if request.path.startswith("/api/"):
-            return unauthorized(
-                request, "Your role needs a second factor: sign in with a browser and set it up."
-            )
+            return unauthorized(request, "Your role needs a second factor: sign in with a browser and set it up.")
         target = reverse("mfa_activate_totp")
         if request.headers.get("HX-Request") == "true":
             return HttpResponse(status=401, headers={"HX-Redirect": target})
@@ -71,9 +69,12 @@ class SecondFactor:
         user = request.user
         if not isinstance(user, User) or user.role not in MFA_ROLES:
             return False
-        try:
-            if resolve(request.path_info).url_name in _WITHOUT_SECOND_FACTOR:
-                return False
-        except Resolver404:
-            return False
-        return not is_mfa_enabled(user)
+        return _page(request) not in _WITHOUT_SECOND_FACTOR and not is_mfa_enabled(user)
+
+
+def _page(request: HttpRequest) -> str | None:
+    """The name of the page asked for, None when there is no such page."""
+    try:
+        return resolve(request.path_info).url_name
+    except Resolver404:
+        return None

@@ -29,15 +29,11 @@ class User(AbstractUser):
         constraints = [
             # Sign-in is by e-mail: one person per address, whatever its letter case.
             models.UniqueConstraint(Lower("email"), name="user_email_once", condition=~models.Q(email="")),
-            models.CheckConstraint(
-                condition=models.Q(role__in=["", *ROLES]), name="user_role_is_in_the_table"
-            ),
+            models.CheckConstraint(condition=models.Q(role__in=["", *ROLES]), name="user_role_is_in_the_table"),
             models.CheckConstraint(condition=models.Q(team__in=["", *TEAMS]), name="user_team_is_known"),
             models.CheckConstraint(condition=models.Q(locale__in=list(LOCALES)), name="user_locale_is_known"),
             models.CheckConstraint(condition=models.Q(theme__in=list(THEMES)), name="user_theme_is_known"),
-            models.CheckConstraint(
-                condition=models.Q(density__in=list(DENSITIES)), name="user_density_is_known"
-            ),
+            models.CheckConstraint(condition=models.Q(density__in=list(DENSITIES)), name="user_density_is_known"),
         ]
         indexes = [
             # queries.people: who can be given an exception of this team.

@@ -73,9 +73,7 @@ def _look_up(key: bytes) -> Principal | None:
     if row is None:
         return None
     account = row.account
-    return Principal(
-        account.pk, account.name, account.source, frozenset(account.scopes), row.pk, row.last_used_at
-    )
+    return Principal(account.pk, account.name, account.source, frozenset(account.scopes), row.pk, row.last_used_at)
 
 
 def people(team: str | None) -> list[User]:

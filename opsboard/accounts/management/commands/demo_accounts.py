@@ -49,9 +49,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Where the passwords are kept, and the legal entities of the demo firm."""
         parser.add_argument("--file", type=Path, required=True, help="JSON file of the sign-ins (mode 0600)")
-        parser.add_argument(
-            "--entity", default="DE01", help="the legal entity of the colleague who sees only one"
-        )
+        parser.add_argument("--entity", default="NWC-DE", help="the legal entity of the colleague who sees only one")
         parser.add_argument("--quiet", action="store_true", help="print nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -28,9 +28,7 @@ class Command(BaseCommand):
             issuing.add_argument("--days", type=int, default=365, help="days until the token expires (365)")
         revoke = acts.add_parser("revoke", help="end the account, or one of its tokens")
         revoke.add_argument("name")
-        revoke.add_argument(
-            "--token", metavar="LAST4", help="only the token that ends in these four characters"
-        )
+        revoke.add_argument("--token", metavar="LAST4", help="only the token that ends in these four characters")
         acts.add_parser("list", help="all accounts with their tokens that are not revoked")
         for act in (create, rotate, revoke):
             act.add_argument("--by", default="command line", help="who does it, for the record")
