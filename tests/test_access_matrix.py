@@ -1,0 +1,217 @@
+"""Every address × every role × in and out of scope, against the one table of roles.
+
+The test walks the URL configuration, so a new page is in it as soon as it is wired. It fails when
+
+* a view neither carries a permission (`@required(...)`, or a `permission` attribute of a DRF view) nor stands in
+  PUBLIC below, with the reason why everybody may open it;
+* an address with a parameter has neither a row in ROWS (a function that makes one for a legal entity) nor a value
+  in VALUES (the parameter names no row that belongs to an entity);
+* anybody gets another answer than the table says: 404 for what one may not do or see, sign-in for visitors.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import URLResolver, get_resolver, path, reverse
+
+from opsboard.accounts.access import SIGNED_IN, may, required
+from opsboard.accounts.models import ALL_ENTITIES, User
+from opsboard.accounts.roles import PERMISSIONS, ROLES, SCOPES
+from tests.personas import OTHER_ENTITY, OWN_ENTITY, make_person
+
+# Who may open these is everybody, because ...
+PUBLIC: dict[str, str] = {
+    "livez": "a load balancer has no account, and it tells nothing but that the process answers",
+    "readyz": "as livez; it tells counts and ages, no data",
+    "metrics": "guarded by itself: this host, or the bearer of OPSBOARD_METRICS_TOKEN, else 404",
+    "account_login": "the way in",
+    "account_logout": "the way out, also half-way through a sign-in",
+    "account_inactive": "tells a deactivated person so",
+    "account_reset_password": "for who has forgotten the password",
+    "account_reset_password_done": "for who has forgotten the password",
+    "account_reset_password_from_key": "the key in the address is the permission",
+    "account_reset_password_from_key_done": "for who has forgotten the password",
+    "mfa_authenticate": "second step of signing in; allauth lets in only who passed the first",
+}
+
+# Route name → makes a row of that legal entity and returns the address's parameters.
+ROWS: dict[str, Callable[[str], dict[str, Any]]] = {}
+
+# Route name → parameters that name no row of a legal entity.
+VALUES: dict[str, dict[str, Any]] = {}
+
+SCOPE_PREFIX = "scope:"  # the permission of a view that only a service account's token opens
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address: its name (or path when it has none), full path, view, and the names of its parameters."""
+
+    name: str
+    path: str
+    view: Callable[..., Any]
+    parameters: frozenset[str]
+
+    @property
+    def permission(self) -> str | None:
+        """What the view says it needs: a function's own mark, or that of the class behind it."""
+        for holder in (self.view, getattr(self.view, "cls", None), getattr(self.view, "view_class", None)):
+            if getattr(holder, "permission", None):
+                return holder.permission
+        return None
+
+    def url(self, parameters: dict[str, Any]) -> str:
+        """The address with these parameters."""
+        return reverse(self.name, kwargs=parameters) if parameters else "/" + self.path
+
+
+def routes(
+    patterns: list[Any], prefix: str = "", space: str = "", names: frozenset[str] = frozenset()
+) -> Iterator[Route]:
+    """All addresses below these patterns."""
+    for entry in patterns:
+        here = prefix + str(entry.pattern)
+        known = names | set(entry.pattern.converters) | set(getattr(entry.pattern.regex, "groupindex", {}))
+        if isinstance(entry, URLResolver):
+            inner = f"{space}{entry.namespace}:" if entry.namespace else space
+            yield from routes(entry.url_patterns, here, inner, known)
+        else:
+            yield Route(space + (entry.name or here), here, entry.callback, frozenset(known))
+
+
+ROUTES = list(routes(get_resolver().url_patterns))
+GUARDED = [route for route in ROUTES if route.permission and route.name not in PUBLIC]
+FOR_PEOPLE = [route for route in GUARDED if not str(route.permission).startswith(SCOPE_PREFIX)]
+FOR_TOKENS = [route for route in GUARDED if route not in FOR_PEOPLE]
+BY_NAME = {"ids": lambda route: route.name}
+
+
+def unguarded(found: list[Route]) -> list[str]:
+    """Addresses that neither carry a known permission nor are public for a reason."""
+    known = {*PERMISSIONS, SIGNED_IN, *(SCOPE_PREFIX + scope for scope in SCOPES)}
+    return [
+        f"{route.name} ({route.path})" for route in found if route.name not in PUBLIC and route.permission not in known
+    ]
+
+
+def test_every_address_needs_a_permission_or_a_reason_why_not():
+    assert unguarded(ROUTES) == []
+
+
+def test_every_parameter_is_a_row_of_some_entity_or_a_plain_value():
+    unknown = [r.name for r in GUARDED if r.parameters and r.name not in ROWS and r.name not in VALUES]
+    assert unknown == [], "add them to ROWS or VALUES above"
+
+
+def test_the_lists_above_name_nothing_that_is_gone_or_guarded():
+    names = {route.name: route for route in ROUTES}
+    assert set(PUBLIC) - set(names) == set()
+    assert (set(ROWS) | set(VALUES)) - set(names) == set()
+    assert [name for name in PUBLIC if names[name].permission] == []
+
+
+def test_a_page_that_somebody_forgot_to_guard_is_noticed():
+    def forgotten(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("salaries")
+
+    class Misspelt:
+        permission = "salaries.fly"
+
+    patterns = [
+        path("salaries/", forgotten, name="salaries"),
+        path("salaries/all/", type("View", (), {"cls": Misspelt, "__call__": forgotten})(), name="all"),
+        path("guarded/", required("kpis.view")(forgotten), name="guarded"),
+    ]
+    assert unguarded(list(routes(patterns))) == ["salaries (salaries/)", "all (salaries/all/)"]
+
+
+def in_browser(user: User | None) -> Client:
+    """A browser of the person; an error of the page is an answer here, not an exception."""
+    client = Client(raise_request_exception=False)
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+def with_second_factor(user: User) -> User:
+    """The person with an authenticator app and recovery codes, so that those pages exist for them."""
+    TOTP.activate(user, generate_totp_secret())
+    RecoveryCodes.activate(user)
+    return user
+
+
+def is_refused(answer: HttpResponse) -> bool:
+    """What one may not do does not exist; 405 says no more than that the address takes another method."""
+    return answer.status_code in (404, 405)
+
+
+def is_let_in(answer: HttpResponse) -> bool:
+    """Any answer of the page itself; 405 when it takes only POST, which is not tried here."""
+    to_sign_in = answer.status_code == 302 and answer["Location"].startswith(reverse("account_login"))
+    return answer.status_code < 500 and answer.status_code not in (401, 403, 404) and not to_sign_in
+
+
+def parameters_of(route: Route, entity: str = OWN_ENTITY) -> dict[str, Any]:
+    """Parameters with which the address exists."""
+    return ROWS[route.name](entity) if route.name in ROWS else VALUES.get(route.name, {})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", FOR_PEOPLE, **BY_NAME)
+def test_the_page_exists_for_exactly_the_roles_of_the_table(route):
+    address = route.url(parameters_of(route))
+    for code in ["", *ROLES]:
+        user = with_second_factor(make_person(code, f"Some {code or 'stranger'}", [ALL_ENTITIES]))
+        client = in_browser(user)
+        if may(user, str(route.permission)):
+            answer = client.get(address)
+            assert is_let_in(answer), f"{code} may {route.permission}, but {address} says {answer.status_code}"
+            continue
+        for answer in (client.get(address), client.post(address)):
+            assert is_refused(answer), f"{code or 'nobody'} at {address}: {answer.status_code}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", FOR_PEOPLE, **BY_NAME)
+def test_visitors_and_deactivated_people_are_sent_to_sign_in(route, owner):
+    address = route.url(parameters_of(route))
+    deactivated = in_browser(owner)
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+    for client in (in_browser(None), deactivated):
+        for answer in (client.get(address), client.post(address)):
+            if address.startswith("/api/"):
+                assert answer.status_code in (401, 405), f"{address}: {answer.status_code}"
+            else:
+                assert answer.status_code in (302, 405), f"{address}: {answer.status_code}"
+                assert answer.status_code == 405 or answer["Location"].startswith(reverse("account_login"))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", [route for route in FOR_PEOPLE if route.name in ROWS], **BY_NAME)
+def test_a_row_exists_only_for_people_of_its_legal_entity(route):
+    mine, other, unplaced = (route.url(ROWS[route.name](entity)) for entity in (OWN_ENTITY, OTHER_ENTITY, ""))
+    for code in ROLES:
+        user = make_person(code, f"Local {code}", [OWN_ENTITY])
+        if not may(user, str(route.permission)):
+            continue
+        client = in_browser(user)
+        assert is_let_in(client.get(mine)), f"{code} at {mine}"
+        hidden = [other] if code in ("platform", "auditor") else [other, unplaced]
+        for address in hidden:
+            for answer in (client.get(address), client.post(address)):
+                assert is_refused(answer), f"{code} at {address}: {answer.status_code}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", FOR_TOKENS, **BY_NAME)
+def test_the_door_of_the_jobs_opens_to_no_person(route, platform):
+    address = route.url(parameters_of(route))
+    for client in (in_browser(None), in_browser(platform)):
+        for answer in (client.get(address), client.post(address)):
+            assert answer.status_code in (401, 403, 404, 405), f"{address}: {answer.status_code}"
