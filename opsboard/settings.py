@@ -29,6 +29,7 @@ class Env(BaseSettings):
     environment: str = "Demo"  # shown on every page, so that nobody confuses a sandbox with production
     reporting_currency: str = "EUR"
     require_mfa: bool | None = None  # second factor for finance, platform and administrators; None: with https
+    events_per_second: int = 20_000  # what one service account may send; ten seconds of it at once
     metrics_token: str = ""  # bearer token for /metrics from other hosts; without it, this host only
     log_json: bool = False
 
@@ -80,6 +81,7 @@ OPSBOARD_ENVIRONMENT = env.environment
 OPSBOARD_REPORTING_CURRENCY = env.reporting_currency
 OPSBOARD_REQUIRE_MFA = env.https if env.require_mfa is None else env.require_mfa
 OPSBOARD_METRICS_TOKEN = env.metrics_token
+OPSBOARD_EVENTS_PER_SECOND = env.events_per_second
 OPSBOARD_CONNECTIONS = DATA_DIR / "connections.json"  # systems and their credentials, mode 0600, never in the database
 
 # The rooms of the house, outermost first: the same order as the import contract in pyproject.toml.
