@@ -20,6 +20,7 @@ class System(models.Model):
     key = models.TextField(primary_key=True)
     label = models.TextField()
     role = models.TextField(help_text="crm, psa, erp, hcm, timekeeping, middleware")
+    vendor = models.TextField(default="", blank=True, help_text="whose rules read its errors: netsuite, salesforce …")
     simulated = models.BooleanField(default=False)
 
     def __str__(self) -> str:

@@ -117,9 +117,13 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True):
         return Kind(self.status, max(kind.rank, 1)) if self.status else kind
 
     def digest(self) -> bytes:
-        """SHA-256 over what the sender said, whatever the order of keys; the clock of the door is left out."""
+        """SHA-256 over what the sender said, whatever the order of keys; the clock of the door is left out.
+
+        An event that names no time happened when it came; sent again, it comes later and is the same all the same.
+        """
         said = msgspec.structs.asdict(self)
-        del said["received_at"]
+        if said.pop("received_at") == self.occurred_at:
+            del said["occurred_at"]
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).digest()
 
     def row(self) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
                 ('key', models.TextField(primary_key=True, serialize=False)),
                 ('label', models.TextField()),
                 ('role', models.TextField(help_text='crm, psa, erp, hcm, timekeeping, middleware')),
+                ('vendor', models.TextField(blank=True, default='', help_text='whose rules read its errors: netsuite, salesforce …')),
                 ('simulated', models.BooleanField(default=False)),
             ],
         ),

@@ -1,0 +1,207 @@
+"""What can be done with work items. Machines call these (opsboard.pipeline); people reach them through triage.
+
+No database transaction is ever held while another system is asked (DESIGN, law 10): claim and commit, call, record.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F
+from django.db.transaction import atomic
+
+from opsboard.core.clock import now
+from opsboard.core.errors import Refused
+from opsboard.jobs.models import Cursor, Taken, WorkItem
+
+LEASE = timedelta(minutes=5)  # longer than any target's own request time-out
+SETTLE = timedelta(seconds=5)  # an unanswered request may still be running in the target: ask after it has ended
+RETRIES = 5  # before a transient failure becomes a dead letter
+FIRST_WAIT, LONGEST_WAIT = 2, 300  # seconds
+
+CLAIM = """
+    UPDATE jobs_workitem SET state = 'running', claimed_by = %(worker)s, lease_until = now() + %(lease)s,
+        attempt = attempt + 1, updated_at = now()
+    WHERE id = (
+        SELECT id FROM jobs_workitem AS item
+        WHERE state IN ('ready', 'unknown') AND not_before <= now() AND landscape = ANY(%(landscapes)s)
+          AND NOT EXISTS (
+              SELECT FROM jobs_workitem AS earlier
+              WHERE earlier.landscape = item.landscape AND earlier.lane = item.lane AND earlier.id < item.id
+                AND earlier.state IN ('ready', 'running', 'unknown', 'failed'))
+        ORDER BY not_before, id FOR UPDATE SKIP LOCKED LIMIT 1)
+    RETURNING id, (SELECT state FROM jobs_workitem AS was WHERE was.id = jobs_workitem.id)
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A work item in hand. `ask_first`: an earlier outcome is unknown, the target must be asked before sending."""
+
+    item: WorkItem
+    ask_first: bool
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """A message to be carried; `sources` are taken with it, in one database transaction."""
+
+    landscape: str
+    flow: str
+    key: str
+    lane: str
+    payload: dict[str, Any]
+    refs: list[list[str]]
+    transaction_id: UUID
+    entity: str
+    amount: Any
+    currency: str
+    sources: tuple[str, ...]
+
+
+@atomic
+def add(items: Iterable[NewItem], *, landscape: str, flow: str, cursor: str, problems: Iterable[str] = ()) -> list[int]:
+    """Store what one reading brought and move the cursor over it; returns the positions of the items that were new.
+
+    An item whose sources have been taken before (an overlapping read, a second reader) is left out as a whole.
+    """
+    new = []
+    for position, item in enumerate(items):
+        sources = sorted(item.sources)
+        if Taken.objects.filter(landscape=landscape, flow=flow, source__in=sources).exists():
+            continue
+        Taken.objects.bulk_create([Taken(landscape=landscape, flow=flow, source=source) for source in sources])
+        fields = {name: value for name, value in item.__dict__.items() if name != "sources"}
+        _, created = WorkItem.objects.get_or_create(
+            landscape=landscape, flow=flow, key=item.key, defaults=fields | {"not_before": now()}
+        )
+        if created:
+            new.append(position)
+    Taken.objects.bulk_create(
+        [Taken(landscape=landscape, flow=flow, source=source) for source in sorted(problems)], ignore_conflicts=True
+    )
+    Cursor.objects.update_or_create(
+        landscape=landscape, flow=flow, defaults={"value": cursor, "read_at": now(), "error": None}
+    )
+    return new
+
+
+def reading_failed(*, landscape: str, flow: str, error: dict[str, Any]) -> None:
+    """Keep why a source could not be read; the cursor stays, so nothing is skipped."""
+    Cursor.objects.update_or_create(landscape=landscape, flow=flow, defaults={"error": error})
+
+
+def claim(*, worker: str, landscapes: list[str]) -> Claim | None:
+    """Take the next item that may run: due, and nothing live before it in its lane. None when there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, {"worker": worker, "lease": LEASE, "landscapes": landscapes})
+        row = cursor.fetchone()
+    return Claim(WorkItem.objects.get(pk=row[0]), ask_first=row[1] == "unknown") if row else None
+
+
+def _let_go(item: WorkItem, state: str, **changes: Any) -> bool:
+    """Leave `running`, only if the item is still in this worker's hand; False when the reaper took it back."""
+    changed = WorkItem.objects.filter(pk=item.pk, state="running", attempt=item.attempt, claimed_by=item.claimed_by)
+    return bool(
+        changed.update(state=state, claimed_by="", lease_until=None, updated_at=now(), **changes)
+    )
+
+
+def finish(*, item: WorkItem, result: dict[str, Any]) -> bool:
+    """The target has it."""
+    return _let_go(item, "done", result=result, error=None, retries=0)
+
+
+def fail(*, item: WorkItem, error: dict[str, Any]) -> bool:
+    """The target refused it, or would not have it after the last retry: a person's turn."""
+    return _let_go(item, "failed", error=error)
+
+
+def lose(*, item: WorkItem, error: dict[str, Any]) -> bool:
+    """No answer came: the target is asked before anything is sent again."""
+    wait = max(SETTLE, timedelta(seconds=backoff(item.retries)))
+    return _let_go(item, "unknown", error=error, not_before=now() + wait, retries=F("retries") + 1)
+
+
+def retry(*, item: WorkItem, error: dict[str, Any], wait: float | None = None) -> bool:
+    """Nothing was written and it may work later: back off, at least as long as the target asks."""
+    seconds = max(backoff(item.retries), wait or 0)
+    return _let_go(
+        item, "ready", error=error, not_before=now() + timedelta(seconds=seconds), retries=F("retries") + 1
+    )
+
+
+def backoff(retries: int) -> float:
+    """Seconds to wait before the next try: doubling, capped."""
+    return float(min(FIRST_WAIT * 2**retries, LONGEST_WAIT))
+
+
+def reap(*, error: dict[str, Any]) -> list[WorkItem]:
+    """Free items whose worker is gone. It may have written, so their outcome is unknown and the target is asked;
+    an item that has cost several workers goes to a person."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE jobs_workitem SET claimed_by = '', lease_until = NULL, updated_at = now(), not_before = now(),
+                state = CASE WHEN retries < %s THEN 'unknown' ELSE 'failed' END, retries = retries + 1, error = %s
+            WHERE state = 'running' AND lease_until < now() RETURNING id
+            """,
+            [RETRIES, json.dumps(error)],
+        )
+        freed = [row[0] for row in cursor.fetchall()]
+    return list(WorkItem.objects.filter(pk__in=freed).order_by("pk"))
+
+
+def release(*, transaction_id: UUID, payload: dict[str, Any] | None = None) -> WorkItem:
+    """Let a failed item run again, with a corrected payload (a new version) if given. Caller: triage, in its atomic.
+
+    Raises Refused when it is not waiting for a person: running, done, or its outcome not yet known.
+    """
+    item = WorkItem.objects.select_for_update().filter(transaction_id=transaction_id).first()
+    if item is None:
+        raise Refused("This flow runs outside opsboard: replay it there. The exception closes when it succeeds.")
+    if item.state != "failed":
+        raise Refused(WHY_NOT.get(item.state, "It cannot be replayed now."), stale=True)
+    if payload is not None and payload != item.payload:
+        item.payload = payload
+        item.version += 1
+    item.state, item.retries, item.not_before, item.updated_at = "ready", 0, now(), now()
+    item.save(update_fields=["payload", "version", "state", "retries", "not_before", "updated_at"])
+    return item
+
+
+WHY_NOT = {
+    "ready": "It is already waiting to be sent.",
+    "running": "It is being sent at this moment.",
+    "unknown": "Its outcome is not known yet: the target is asked first.",
+    "done": "It has been posted already.",
+    "cancelled": "It was written off.",
+}
+
+
+def cancel(*, transaction_id: UUID) -> bool:
+    """Give the item up, so that what waits behind it may go on. Only what waits for a person can be given up."""
+    return bool(
+        WorkItem.objects.filter(transaction_id=transaction_id, state="failed").update(state="cancelled", updated_at=now())
+    )
+
+
+def already_done(*, transaction_id: UUID) -> bool:
+    """The target has it by another way (the log says so): nothing is to be sent any more."""
+    return bool(
+        WorkItem.objects.filter(transaction_id=transaction_id, state="failed").update(
+            state="done", updated_at=now(), result={"by": "another way, as the log says"}
+        )
+    )
+
+
+
+def reinstate(*, transaction_id: UUID) -> bool:
+    """Take back the giving up: it waits for a person again."""
+    return bool(
+        WorkItem.objects.filter(transaction_id=transaction_id, state="cancelled").update(state="failed", updated_at=now())
+    )
