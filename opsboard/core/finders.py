@@ -48,7 +48,7 @@ class PackageAssetFinder(BaseFinder):
                     yield name, storage
 
 
-class QuickCompressor(Compressor):  # type: ignore[misc]  # whitenoise ships no types
+class QuickCompressor(Compressor):
     """Brotli at best quality for small files and a quick one for large ones, so that a first start stays short."""
 
     @staticmethod
@@ -57,7 +57,7 @@ class QuickCompressor(Compressor):  # type: ignore[misc]  # whitenoise ships no 
         return brotli.compress(data, quality=11 if len(data) < BROTLI_BEST_LIMIT else 5)
 
 
-class HashedStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise ships no types
+class HashedStorage(CompressedManifestStaticFilesStorage):
     """Names carry a digest of the content, so browsers keep them for ever.
 
     Before the first collectstatic (tests, a development server) there is no manifest: the plain name is used.

@@ -79,7 +79,6 @@
     picked.forEach(b => b.closest("tr").setAttribute("aria-selected", "true"));
     if (head) { head.checked = picked.length > 0 && picked.length === boxes.length; head.indeterminate = picked.length > 0 && !head.checked; }
     if (!bar) return;
-    bar.hidden = !picked.length;
     const all = whole && whole.checked, n = all ? Number(whole.dataset.count) : picked.length;
     const count = $("[data-n]", bar); if (count) count.textContent = n;
     const offer = $("[data-offer]", bar); if (offer) offer.hidden = picked.length < boxes.length;

@@ -165,9 +165,9 @@ def _minus(text: str) -> str:
 
 
 @register.filter
-def money(amount: Number | None, currency: str = "") -> str:
+def money(amount: Number | str | None, currency: str = "") -> str:
     """`€84,200.00` in the person's locale; an amount without a currency is a plain number; none is a dash."""
-    if amount is None or amount == "":
+    if amount is None or isinstance(amount, str):
         return NONE
     if not currency:
         return _minus(format_decimal(amount, "#,##0.00", locale=_locale()))
@@ -175,9 +175,9 @@ def money(amount: Number | None, currency: str = "") -> str:
 
 
 @register.filter
-def money_short(amount: Number | None, currency: str = "") -> str:
+def money_short(amount: Number | str | None, currency: str = "") -> str:
     """`€412.8K`: for tiles and chart labels; the exact amount stands on the page behind."""
-    if amount is None or amount == "":
+    if amount is None or isinstance(amount, str):
         return NONE
     if abs(amount) < 10_000:
         return _minus(format_currency(round(amount), currency, "¤#,##0", locale=_locale(), currency_digits=False))
@@ -185,25 +185,25 @@ def money_short(amount: Number | None, currency: str = "") -> str:
 
 
 @register.filter
-def number(value: Number | None, digits: int = 0) -> str:
+def number(value: Number | str | None, digits: int = 0) -> str:
     """A number with thousands separators and at most `digits` decimals; none is a dash."""
-    if value is None or value == "":
+    if value is None or isinstance(value, str):
         return NONE
     return _minus(format_decimal(value, "#,##0" + ("." + "#" * int(digits) if digits else ""), locale=_locale()))
 
 
 @register.filter
-def compact(value: int | None, limit: int = 10_000) -> str:
+def compact(value: int | str | None, limit: int = 10_000) -> str:
     """A count, exact up to `limit`, then `10K+`: counting further costs more than it tells."""
-    if value is None:
+    if value is None or isinstance(value, str):
         return NONE
     return number(value) if value <= limit else format_compact_decimal(limit, locale=_locale()) + "+"
 
 
 @register.filter
-def pct(value: Number | None, digits: int = 1) -> str:
+def pct(value: Number | str | None, digits: int = 1) -> str:
     """A share (0.125) as `12.5 %`; none is a dash."""
-    return NONE if value is None else number(Decimal(str(value)) * 100, digits) + "\u202f%"
+    return NONE if value is None or isinstance(value, str) else number(Decimal(str(value)) * 100, digits) + "\u202f%"
 
 
 @register.simple_tag
