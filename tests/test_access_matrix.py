@@ -17,6 +17,7 @@ import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import URLResolver, get_resolver, path, reverse
 
@@ -62,8 +63,9 @@ class Route:
     def permission(self) -> str | None:
         """What the view says it needs: a function's own mark, or that of the class behind it."""
         for holder in (self.view, getattr(self.view, "cls", None), getattr(self.view, "view_class", None)):
-            if getattr(holder, "permission", None):
-                return holder.permission
+            permission = getattr(holder, "permission", None)
+            if permission:
+                return str(permission)
         return None
 
     def url(self, parameters: dict[str, Any]) -> str:
@@ -87,9 +89,13 @@ def routes(
 
 ROUTES = list(routes(get_resolver().url_patterns))
 GUARDED = [route for route in ROUTES if route.permission and route.name not in PUBLIC]
-FOR_PEOPLE = [route for route in GUARDED if not str(route.permission).startswith(SCOPE_PREFIX)]
+FOR_PEOPLE = [route for route in GUARDED if not (route.permission or "").startswith(SCOPE_PREFIX)]
 FOR_TOKENS = [route for route in GUARDED if route not in FOR_PEOPLE]
-BY_NAME = {"ids": lambda route: route.name}
+
+
+def name_of(route: Route) -> str:
+    """How the test run calls the route."""
+    return route.name
 
 
 def unguarded(found: list[Route]) -> list[str]:
@@ -146,12 +152,12 @@ def with_second_factor(user: User) -> User:
     return user
 
 
-def is_refused(answer: HttpResponse) -> bool:
+def is_refused(answer: HttpResponseBase) -> bool:
     """What one may not do does not exist; 405 says no more than that the address takes another method."""
     return answer.status_code in (404, 405)
 
 
-def is_let_in(answer: HttpResponse) -> bool:
+def is_let_in(answer: HttpResponseBase) -> bool:
     """Any answer of the page itself; 405 when it takes only POST, which is not tried here."""
     to_sign_in = answer.status_code == 302 and answer["Location"].startswith(reverse("account_login"))
     return answer.status_code < 500 and answer.status_code not in (401, 403, 404) and not to_sign_in
@@ -163,13 +169,13 @@ def parameters_of(route: Route, entity: str = OWN_ENTITY) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", FOR_PEOPLE, **BY_NAME)
+@pytest.mark.parametrize("route", FOR_PEOPLE, ids=name_of)
 def test_the_page_exists_for_exactly_the_roles_of_the_table(route):
     address = route.url(parameters_of(route))
     for code in ["", *ROLES]:
         user = with_second_factor(make_person(code, f"Some {code or 'stranger'}", [ALL_ENTITIES]))
         client = in_browser(user)
-        if may(user, str(route.permission)):
+        if may(user, route.permission or ""):
             answer = client.get(address)
             assert is_let_in(answer), f"{code} may {route.permission}, but {address} says {answer.status_code}"
             continue
@@ -178,7 +184,7 @@ def test_the_page_exists_for_exactly_the_roles_of_the_table(route):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", FOR_PEOPLE, **BY_NAME)
+@pytest.mark.parametrize("route", FOR_PEOPLE, ids=name_of)
 def test_visitors_and_deactivated_people_are_sent_to_sign_in(route, owner):
     address = route.url(parameters_of(route))
     deactivated = in_browser(owner)
@@ -193,12 +199,12 @@ def test_visitors_and_deactivated_people_are_sent_to_sign_in(route, owner):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", [route for route in FOR_PEOPLE if route.name in ROWS], **BY_NAME)
+@pytest.mark.parametrize("route", [route for route in FOR_PEOPLE if route.name in ROWS], ids=name_of)
 def test_a_row_exists_only_for_people_of_its_legal_entity(route):
     mine, other, unplaced = (route.url(ROWS[route.name](entity)) for entity in (OWN_ENTITY, OTHER_ENTITY, ""))
     for code in ROLES:
         user = make_person(code, f"Local {code}", [OWN_ENTITY])
-        if not may(user, str(route.permission)):
+        if not may(user, route.permission or ""):
             continue
         client = in_browser(user)
         assert is_let_in(client.get(mine)), f"{code} at {mine}"
@@ -209,7 +215,7 @@ def test_a_row_exists_only_for_people_of_its_legal_entity(route):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", FOR_TOKENS, **BY_NAME)
+@pytest.mark.parametrize("route", FOR_TOKENS, ids=name_of)
 def test_the_door_of_the_jobs_opens_to_no_person(route, platform):
     address = route.url(parameters_of(route))
     for client in (in_browser(None), in_browser(platform)):

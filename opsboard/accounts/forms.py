@@ -21,6 +21,6 @@ class PreferencesForm(forms.Form):
     first_name = forms.CharField(label=_("First name"), max_length=150)
     last_name = forms.CharField(label=_("Last name"), max_length=150, required=False)
     timezone = forms.ChoiceField(label=_("Time zone"), choices=_zones)
-    locale = forms.ChoiceField(label=_("Language and number format"), choices=list(LOCALES.items()))
+    locale = forms.ChoiceField(label=_("Number and date format"), choices=list(LOCALES.items()))
     theme = forms.ChoiceField(label=_("Theme"), choices=list(THEMES.items()))
     density = forms.ChoiceField(label=_("Row height of tables"), choices=list(DENSITIES.items()))

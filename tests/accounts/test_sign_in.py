@@ -37,6 +37,13 @@ def sign_in(client: Client, password: str = PASSWORD, email: str = "miriam@firm.
     return client.post(reverse("account_login"), {"login": email, "password": password, **extra})
 
 
+def found(pattern: str, text: str) -> str:
+    """The group of the pattern in the text, which must be there."""
+    match = re.search(pattern, text, re.S)
+    assert match is not None, f"{pattern} is not in {text}"
+    return match[1]
+
+
 def is_signed_in(client: Client) -> bool:
     """Whether the browser holds a session of somebody."""
     return "_auth_user_id" in client.session
@@ -53,7 +60,7 @@ def set_up_second_factor(client: Client) -> tuple[str, list[str]]:
     assert client.get(reverse("mfa_activate_totp"))["Location"].startswith(reverse("account_reauthenticate"))
     client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
     page = client.get(reverse("mfa_activate_totp")).content.decode()
-    secret = re.search(r'id="totp_secret"[^>]*value="([A-Z2-7]+)"', page)[1]
+    secret = found(r'id="totp_secret"[^>]*value="([A-Z2-7]+)"', page)
     answer = client.post(reverse("mfa_activate_totp"), {"code": code_for(secret)})
     assert answer["Location"] == reverse("mfa_view_recovery_codes")
     shown = client.get(answer["Location"]).content.decode()
@@ -71,7 +78,7 @@ def test_a_wrong_password_says_neither_which_part_was_wrong_nor_whether_the_acco
     wrong = sign_in(client, password="guess")
     unknown = sign_in(client, email="nobody@firm.example")
     assert wrong.status_code == unknown.status_code == 200
-    said = [re.search(r'role="alert">.*?<p>(.*?)</p>', page.content.decode(), re.S)[1] for page in (wrong, unknown)]
+    said = [found(r'role="alert">.*?<p>(.*?)</p>', page.content.decode()) for page in (wrong, unknown)]
     assert said[0] == said[1]
     assert not is_signed_in(client)
 
@@ -184,7 +191,7 @@ def test_changing_the_password_needs_the_old_one_and_ends_other_sessions(client,
 
 def test_a_forgotten_password_is_set_again_by_a_link_that_works_once(client, miriam, mailoutbox):
     client.post(reverse("account_reset_password"), {"email": "miriam@firm.example"})
-    link = re.search(r"https?://[^/]+(/account/password/reset/key/\S+)", mailoutbox[0].body)[1]
+    link = found(r"https?://[^/]+(/account/password/reset/key/\S+)", mailoutbox[0].body)
     form = client.get(link)["Location"]
     new = {"password1": "another-good-sentence", "password2": "another-good-sentence"}
     client.post(form, new)
