@@ -51,7 +51,7 @@ class Paths:
     @property
     def accounts(self) -> Path:
         """One sign-in per role, mode 0600, written by `demo_accounts`."""
-        return self.data / "accounts.txt"
+        return self.data / "accounts.json"
 
     @property
     def pending(self) -> Path:

@@ -140,6 +140,8 @@ class Supervisor:
             "DJANGO_SETTINGS_MODULE": "opsboard.settings",
             "OPSBOARD_DATA_DIR": str(self.paths.data),
             "PYTHONUNBUFFERED": "1",
+            # Celery's warning about root is about pickled messages; ours are JSON.
+            "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
         }
         self._write_state()
         return env
@@ -150,13 +152,22 @@ class Supervisor:
         self._tell("database and files are prepared")
 
     def _services(self, env: Mapping[str, str]) -> None:
-        celery = [sys.executable, "-m", "celery", "-A", "opsboard.celery"]
+        celery = [sys.executable, "-m", "celery", "--quiet", "-A", "opsboard.celery"]
         web = f"--interface wsgi --host 127.0.0.1 --port {self.wishes.port} --workers 2 --blocking-threads 8"
         web += " --respawn-failed-workers --workers-kill-timeout 3"
         schedule = ["--schedule", str(self.paths.beat_schedule), "--pidfile", ""]
         for name, argv in {
             "web": [sys.executable, "-m", "granian", *web.split(), "opsboard.wsgi:application"],
-            "worker": [*celery, "worker", "--concurrency", "2", "--loglevel", "info", "--without-gossip"],
+            "worker": [
+                *celery,
+                "worker",
+                "--concurrency",
+                "2",
+                "--loglevel",
+                "info",
+                "--without-gossip",
+                "--without-mingle",
+            ],
             "beat": [*celery, "beat", "--loglevel", "warning", *schedule],
         }.items():
             self.crew.start(Part(name, argv, env, restarts=True, grace=4))
@@ -192,7 +203,7 @@ class Supervisor:
                     raise StackError(last_lines(running, "does not start"))
             if time.monotonic() - begun > READY_SECONDS:
                 raise StackError(f"Not ready after {READY_SECONDS} s; the files in {self.paths.logs} tell more.")
-            time.sleep(0.1)
+            time.sleep(0.25)
         client.close()
 
     def _announce(self) -> None:
@@ -200,8 +211,8 @@ class Supervisor:
         self._write_state()
         if self.paths.accounts.is_file():
             self.say("", f"\nSign in at {self.url} as (also in {self.paths.accounts}):")
-            for line in self.paths.accounts.read_text().splitlines():
-                self.say("", f"  {line}")
+            for entry in json.loads(self.paths.accounts.read_text()).values():
+                self.say("", f"  {entry['role']:<26} {entry['email']:<28} {entry['password']}")
         else:
             self.say("", f"\nOpen {self.url}")
         self.say("", f"Started in {time.monotonic() - self.began:.1f} s. Ctrl-C stops everything.")

@@ -25,20 +25,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do what is missing; what an interrupted run left undone is done now."""
-        pending = Paths(Path(settings.DATA_DIR)).pending
+        paths = Paths(Path(settings.DATA_DIR))
+        pending = paths.pending
         if "django_migrations" not in connection.introspection.table_names():
             owed = [name for name in FIRST_RUN if name == "demo_accounts" or not options["no_demo"]]
             pending.write_text("\n".join(owed))
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False)
-        self._settle(pending)
+        self._settle(pending, {"demo_accounts": {"file": paths.accounts, "quiet": True}})
 
-    def _settle(self, pending: Path) -> None:
+    def _settle(self, pending: Path, options: dict[str, dict[str, Any]]) -> None:
         owed = pending.read_text().split() if pending.is_file() else []
         while owed:
             name = owed.pop(0)
             if name in get_commands():
                 self.stdout.write(f"first start: {name}")
-                call_command(name)
+                call_command(name, **options.get(name, {}))
             pending.write_text("\n".join(owed))
         pending.unlink(missing_ok=True)
