@@ -98,7 +98,7 @@ def again(call: Callable[[], Result]) -> Result:
 
 
 def _worth_it(error: Exception) -> bool | float:
-    """Whether, or after how many seconds, a read is tried again; long waits are left to the caller's queue."""
+    """Whether, or after how many seconds, a read is tried again; long waits are the caller's queue's."""
     if not isinstance(error, Transient):
         return False
     if error.retry_after is None:

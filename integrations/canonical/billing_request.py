@@ -42,15 +42,11 @@ class BillingRequest(Canonical):
         "", title="Tax identifier", description="Joins the customer's numbers in PSA and ERP."
     )
     legal_entity: Code = Field(title="Legal entity", description="The firm's company that bills.")
-    cost_center: OptionalCode = Field(
-        "", title="Cost center", description="Dimension the revenue is booked on."
-    )
+    cost_center: OptionalCode = Field("", title="Cost center", description="Dimension the revenue is booked on.")
     period: Period = Field(title="Period", description="Month worked, YYYY-MM.")
     invoice_date: date = Field(title="Invoice date", description="Decides the accounting period.")
     currency: Currency = Field(title="Currency", description="ISO 4217 code of all amounts.")
-    lines: tuple[BillingLine, ...] = Field(
-        min_length=1, title="Lines", description="One per person and rate."
-    )
+    lines: tuple[BillingLine, ...] = Field(min_length=1, title="Lines", description="One per person and rate.")
 
     @property
     def total(self) -> Decimal:

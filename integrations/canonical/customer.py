@@ -10,9 +10,7 @@ from integrations.canonical.base import Canonical, Code, Currency, Name, Optiona
 class Customer(Canonical):
     """A customer as the sending system knows it; systems number the same customer differently."""
 
-    code: Code = Field(
-        title="Customer code", description="The customer's number in the system it comes from."
-    )
+    code: Code = Field(title="Customer code", description="The customer's number in the system it comes from.")
     name: Name = Field(title="Name", description="Legal name of the customer.")
     tax_id: OptionalCode = Field(
         "",
@@ -20,6 +18,4 @@ class Customer(Canonical):
         description="VAT number or EIN: the same in every system, so it joins them.",
     )
     currency: Currency = Field(title="Currency", description="ISO 4217 code the customer is billed in.")
-    legal_entity: Code = Field(
-        title="Legal entity", description="The firm's company that sells to the customer."
-    )
+    legal_entity: Code = Field(title="Legal entity", description="The firm's company that sells to the customer.")

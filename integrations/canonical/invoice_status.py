@@ -35,3 +35,9 @@ class InvoiceStatus(Canonical):
         if self.state == "paid" and self.open_amount != 0:
             raise ValueError(f"a paid invoice has nothing open, not {self.open_amount}")
         return self
+
+
+def progress(state: str, open_amount: Decimal) -> tuple[int, Decimal]:
+    """How far an invoice has come: greater is later. It is posted, then paid off; never the other way round."""
+    order = {"draft": 0, "posted": 1, "paid": 2, "cancelled": 3}
+    return order[state], -open_amount

@@ -22,7 +22,5 @@ class Project(Canonical):
     budget: Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=4)] = Field(
         title="Budget", description="Value sold, in the project's currency."
     )
-    opportunity: OptionalCode = Field(
-        "", title="Opportunity", description="Number of the opportunity in CRM."
-    )
+    opportunity: OptionalCode = Field("", title="Opportunity", description="Number of the opportunity in CRM.")
     tasks: tuple[Name, ...] = Field(min_length=1, title="Tasks", description="Work breakdown, one level.")

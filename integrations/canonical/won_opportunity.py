@@ -16,9 +16,7 @@ class WonOpportunity(Canonical):
     number: Code = Field(title="Opportunity", description="Number of the opportunity in CRM.")
     name: Name = Field(title="Name", description="What was sold; becomes the name of the project.")
     customer: Customer = Field(title="Customer", description="Who bought.")
-    amount: PositiveMoney = Field(
-        title="Amount", description="Value of the deal in its currency; more than 0."
-    )
+    amount: PositiveMoney = Field(title="Amount", description="Value of the deal in its currency; more than 0.")
     currency: Currency = Field(title="Currency", description="ISO 4217 code.")
     legal_entity: Code = Field(title="Legal entity", description="The firm's company that delivers.")
     service_line: OptionalCode = Field("", title="Service line", description="Practice that delivers.")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from integrations.canonical import BillingRequest, Customer, InvoiceStatus, Project
+from integrations.canonical.invoice_status import progress
 from integrations.connectors.ports import Found, FoundInvoice, Page, Record, Ref
 from integrations.errors import Permanent, Transient, Unknown
 
@@ -123,7 +124,7 @@ class World:
         return db
 
     def load(self, **tables: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-        """Add rows in bulk: `load(project=[{...}, ...], time_entry=[...])`, one transaction; counts per table.
+        """Add rows in one transaction: `load(project=[{...}, ...], time_entry=[...])`; counts per table.
 
         Columns are those of SCHEMA. Decimals and dates may be given as such; rows without `modified_at`
         get now. Raises sqlite3.IntegrityError, and adds nothing, when a row exists already.
@@ -265,9 +266,7 @@ class Sandbox:
 
     def _fault(self) -> str | None:
         with self.world.write() as db:
-            query = (
-                "UPDATE fault SET remaining = remaining - 1 WHERE role = ? AND remaining > 0 RETURNING kind"
-            )
+            query = "UPDATE fault SET remaining = remaining - 1 WHERE role = ? AND remaining > 0 RETURNING kind"
             row = db.execute(query, (self.role,)).fetchone()
         return str(row["kind"]) if row is not None else None
 
@@ -471,9 +470,7 @@ class SandboxERP(Sandbox):
             raise self._refuse("USER_ERROR", "Please enter value(s) for: Tax Reg. Number")
         with self._writing() as db:
             if _customer(db, "", customer.tax_id) is not None:
-                raise self._refuse(
-                    "USER_ERROR", "Error while accessing a resource. This entity already exists."
-                )
+                raise self._refuse("USER_ERROR", "Error while accessing a resource. This entity already exists.")
             if not _exists(db, "legal_entity", customer.legal_entity):
                 message = f"Invalid subsidiary reference key {customer.legal_entity}."
                 raise self._refuse("INVALID_KEY_OR_REF", message)
@@ -603,9 +600,7 @@ def _refusals(db: sqlite3.Connection, request: BillingRequest) -> Iterator[Refus
     """ERP's rules, in the order ERP applies them."""
     customer = _customer(db, request.customer_code, request.customer_tax_id)
     if customer is None:
-        message = (
-            f"Invalid entity reference key {request.customer_code} for subsidiary {request.legal_entity}."
-        )
+        message = f"Invalid entity reference key {request.customer_code} for subsidiary {request.legal_entity}."
         yield Refusal("draft", "INVALID_KEY_OR_REF", message)
     if request.cost_center and not _exists(db, "cost_center", request.cost_center):
         yield Refusal("draft", "USER_ERROR", _invalid(request.cost_center, "department"))
@@ -616,14 +611,10 @@ def _refusals(db: sqlite3.Connection, request: BillingRequest) -> Iterator[Refus
         message = f"Project {request.project_code} is inactive. Choose an active project for the field: job."
         yield Refusal("draft", "USER_ERROR", message)
     elif project["status"] == "pending":
-        message = (
-            f"Project {request.project_code} is pending approval. It cannot be billed until it is approved."
-        )
+        message = f"Project {request.project_code} is pending approval. It cannot be billed until it is approved."
         yield Refusal("draft", "USER_ERROR", message)
     if customer is not None and customer["on_hold"]:
-        message = (
-            f"Customer {customer['code']} is on credit hold. Approval is required to post this transaction."
-        )
+        message = f"Customer {customer['code']} is on credit hold. Approval is required to post this transaction."
         yield Refusal("post", "USER_ERROR", message)
     if not _period_open(db, request):
         message = "The transaction date you specified is not within the date range of your accounting period."
@@ -696,18 +687,15 @@ def _found_invoice(row: sqlite3.Row) -> FoundInvoice:
 
 
 def _newer(shown: InvoiceStatus, status: InvoiceStatus) -> bool:
-    """Whether what is shown is later than `status`: an invoice is paid off, never the other way round."""
-    order = {"draft": 0, "posted": 1, "paid": 2, "cancelled": 2}
-    return (order[shown.state], -shown.open_amount) > (order[status.state], -status.open_amount)
+    """Whether what is shown is later than `status`."""
+    return progress(shown.state, shown.open_amount) > progress(status.state, status.open_amount)
 
 
 def _insert(db: sqlite3.Connection, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
     """Insert rows of a known table; returns how many."""
     columns = _columns(table)
     defaults = {**DEFAULTS.get(table, {}), "modified_at": _now()}
-    complete = [
-        tuple(_plain(row[name]) if name in row else defaults.get(name) for name in columns) for row in rows
-    ]
+    complete = [tuple(_plain(row[name]) if name in row else defaults.get(name) for name in columns) for row in rows]
     marks = ", ".join("?" * len(columns))
     db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", complete)
     return len(complete)

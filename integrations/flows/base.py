@@ -173,10 +173,7 @@ def problem(record: Record, reason: ValidationError | str) -> Problem:
             ".".join(str(part) for part in error["loc"]) + ": " + error["msg"].removeprefix("Value error, ")
             for error in reason.errors(include_url=False)
         )
-    raw = {
-        name: str(value) if isinstance(value, Decimal | date) else value
-        for name, value in record.data.items()
-    }
+    raw = {name: str(value) if isinstance(value, Decimal | date) else value for name, value in record.data.items()}
     return Problem(ref=record.ref, reason=reason, raw=raw, sources=(record.source,))
 
 

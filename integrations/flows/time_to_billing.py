@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from integrations.canonical import BillingRequest
 from integrations.connectors.ports import ERP, PSA, FoundInvoice, Record, Ref
-from integrations.errors import Permanent
+from integrations.errors import IntegrationError, Permanent
 from integrations.flows.base import (
     Collected,
     Flow,
@@ -120,12 +120,22 @@ class TimeToBilling(Flow):
         try:
             posted, took = timed(lambda: erp.post_invoice(draft.id, payload.invoice_date))
         except Permanent:
-            erp.discard_invoice(draft.id)
-            step("invoice.discarded", system=erp.system, answer={"id": draft.id, "reference": draft.key})
+            _take_back(erp, draft, step)
             raise
         answer = {"number": posted.number, "total": str(posted.total), "currency": posted.currency}
         step("invoice.posted", system=erp.system, refs=[_ref(erp, posted)], answer=answer, latency_ms=took)
         return posted
+
+
+def _take_back(erp: ERP, draft: FoundInvoice, step: Step) -> None:
+    """Delete a draft; one that cannot be deleted now is deleted by the next posting of the same business."""
+    answer = {"id": draft.id, "reference": draft.key}
+    try:
+        erp.discard_invoice(draft.id)
+    except IntegrationError as error:
+        step("invoice.left", system=erp.system, answer=answer | {"why": error.message})
+    else:
+        step("invoice.discarded", system=erp.system, answer=answer)
 
 
 def _refuse_other_content(erp: ERP, payload: BillingRequest, invoice: FoundInvoice, key: str) -> None:
