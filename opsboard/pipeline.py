@@ -26,6 +26,7 @@ from opsboard.core.doorbell import ring
 from opsboard.jobs import commands as jobs
 from opsboard.jobs import queries as work
 from opsboard.jobs.models import WorkItem
+from opsboard.kpis import commands as kpis
 from opsboard.log import commands as log
 from opsboard.log.commands import Appended
 from opsboard.log.entry import Entry, Named
@@ -304,6 +305,12 @@ def detect() -> int:
 def wake() -> int:
     """Bring back snoozed exceptions whose time has come."""
     return triage.wake_due()
+
+
+@shared_task
+def refresh() -> int:
+    """Keep today's figures, so that there is a history of them."""
+    return kpis.snapshot()
 
 
 @shared_task

@@ -250,6 +250,19 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_ALWAYS_EAGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {  # every task is also rung when there is work: these make good for rings that were lost
+    name: {"task": f"opsboard.pipeline.{name}", "schedule": seconds, "options": {"expires": max(seconds, 10)}}
+    for name, seconds in {
+        "collect": 30.0,
+        "process": 5.0,
+        "correlate": 2.0,
+        "reap": 30.0,
+        "detect": 60.0,
+        "wake": 30.0,
+        "refresh": 60.0,
+        "partitions": 3600.0,
+    }.items()
+}
 CELERY_BEAT_SCHEDULER = "opsboard.core.health:Scheduler"
 
 REST_FRAMEWORK = {

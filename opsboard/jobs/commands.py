@@ -24,11 +24,11 @@ RETRIES = 5  # before a transient failure becomes a dead letter
 FIRST_WAIT, LONGEST_WAIT = 2, 300  # seconds
 
 CLAIM = """
-    UPDATE jobs_workitem SET state = 'running', claimed_by = %(worker)s, lease_until = now() + %(lease)s,
-        attempt = attempt + 1, updated_at = now()
+    UPDATE jobs_workitem SET state = 'running', claimed_by = %(worker)s, lease_until = %(now)s + %(lease)s,
+        attempt = attempt + 1, updated_at = %(now)s
     WHERE id = (
         SELECT id FROM jobs_workitem AS item
-        WHERE state IN ('ready', 'unknown') AND not_before <= now() AND landscape = ANY(%(landscapes)s)
+        WHERE state IN ('ready', 'unknown') AND not_before <= %(now)s AND landscape = ANY(%(landscapes)s)
           AND NOT EXISTS (
               SELECT FROM jobs_workitem AS earlier
               WHERE earlier.landscape = item.landscape AND earlier.lane = item.lane AND earlier.id < item.id
@@ -98,7 +98,7 @@ def reading_failed(*, landscape: str, flow: str, error: dict[str, Any]) -> None:
 def claim(*, worker: str, landscapes: list[str]) -> Claim | None:
     """Take the next item that may run: due, and nothing live before it in its lane. None when there is none."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"worker": worker, "lease": LEASE, "landscapes": landscapes})
+        cursor.execute(CLAIM, {"worker": worker, "lease": LEASE, "landscapes": landscapes, "now": now()})
         row = cursor.fetchone()
     return Claim(WorkItem.objects.get(pk=row[0]), ask_first=row[1] == "unknown") if row else None
 
@@ -146,11 +146,12 @@ def reap(*, error: dict[str, Any]) -> list[WorkItem]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE jobs_workitem SET claimed_by = '', lease_until = NULL, updated_at = now(), not_before = now(),
-                state = CASE WHEN retries < %s THEN 'unknown' ELSE 'failed' END, retries = retries + 1, error = %s
-            WHERE state = 'running' AND lease_until < now() RETURNING id
+            UPDATE jobs_workitem SET claimed_by = '', lease_until = NULL, updated_at = %(now)s, not_before = %(now)s,
+                state = CASE WHEN retries < %(most)s THEN 'unknown' ELSE 'failed' END, retries = retries + 1,
+                error = %(error)s
+            WHERE state = 'running' AND lease_until < %(now)s RETURNING id
             """,
-            [RETRIES, json.dumps(error)],
+            {"most": RETRIES, "error": json.dumps(error), "now": now()},
         )
         freed = [row[0] for row in cursor.fetchall()]
     return list(WorkItem.objects.filter(pk__in=freed).order_by("pk"))

@@ -1,6 +1,6 @@
 """What can be done to the log: append, correlate, rebuild, make room for next month. Nothing else writes to it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -189,8 +189,8 @@ def _ranges(cursor: Any) -> Iterator[tuple[int, int]]:
         yield after, after + REPLAY_CHUNK
 
 
-def differences(tables: Sequence[str] = PROJECTIONS) -> dict[str, int]:
-    """Rebuild inside a database transaction that is rolled back, and count per table the rows that came out other.
+def differences(tables: Sequence[str] = PROJECTIONS, again: Callable[[], object] = rebuild) -> dict[str, int]:
+    """Rebuild by `again` inside a database transaction that is rolled back; count per table the rows that differ.
 
     Returns {} when every projection equals what the log says.
     """
@@ -199,7 +199,7 @@ def differences(tables: Sequence[str] = PROJECTIONS) -> dict[str, int]:
         correlate()
         for table in tables:
             cursor.execute(f"CREATE TEMP TABLE was_{table} ON COMMIT DROP AS TABLE {table}")
-        rebuild()
+        again()
         for table in tables:
             cursor.execute(
                 f"SELECT count(*) FROM ((TABLE {table} EXCEPT TABLE was_{table})"
