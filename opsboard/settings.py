@@ -4,6 +4,7 @@
 """
 
 import logging
+import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -294,6 +295,6 @@ structlog.configure(
         structlog.processors.JSONRenderer() if env.log_json else structlog.dev.ConsoleRenderer(colors=False),
     ],
     wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    logger_factory=structlog.PrintLoggerFactory(),
+    logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # standard output belongs to what commands print
 )
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")

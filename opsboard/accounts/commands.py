@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+import structlog
 from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError
@@ -16,6 +17,8 @@ from opsboard.accounts.models import ServiceAccount, Token, User
 from opsboard.accounts.queries import Principal
 from opsboard.accounts.roles import ROLES, SCOPES, TEAMS
 from opsboard.core.errors import Refused
+
+log = structlog.get_logger("opsboard.security")
 
 ACTIVE_TOKENS = 2  # the old and the new one, while a job is switched over
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -70,6 +73,7 @@ def revoke_token(*, name: str, last4: str, by: str) -> None:
     if not found.update(revoked_at=timezone.now(), revoked_by=by):
         raise Refused(f"{name} has no active token that ends in {last4}.")
     queries.forget_tokens()
+    log.info("token_revoked", account=name, last4=last4, by=by)
 
 
 @atomic
@@ -80,6 +84,7 @@ def revoke_service_account(*, name: str, by: str) -> None:
     account.tokens.filter(revoked_at__isnull=True).update(revoked_at=now, revoked_by=by)
     ServiceAccount.objects.filter(pk=account.pk).update(revoked_at=now, revoked_by=by)
     queries.forget_tokens()
+    log.info("service_account_revoked", account=name, by=by)
 
 
 def token_used(*, by: Principal) -> None:
@@ -111,7 +116,7 @@ def create_person(
         raise Refused(f"There is no role “{role}” or no team “{team or ''}”.")
     address = email.strip().lower()
     if User.objects.filter(email__iexact=address).exists():
-        raise Refused(f"{address} has an account already (asked by {by}).")
+        raise Refused(f"{address} has an account already.")
     user = User.objects.create(
         username=address,
         email=address,
@@ -123,14 +128,43 @@ def create_person(
         password=make_password(password),
     )
     EmailAddress.objects.create(user=user, email=address, verified=True, primary=True)
+    log.info("person_created", user_id=user.pk, role=role, entities=entities, by=by)
     return user
 
 
 def set_password(*, email: str, password: str, by: str) -> None:
     """Give the person a new password; every session of theirs ends with it. Raises Refused when unknown."""
-    changed = User.objects.filter(email__iexact=email).update(password=make_password(password))
-    if not changed:
-        raise Refused(f"There is no account {email} (asked by {by}).")
+    user = _known(email)
+    User.objects.filter(pk=user.pk).update(password=make_password(password))
+    log.info("password_set", user_id=user.pk, by=by)
+
+
+@atomic
+def change_person(
+    *,
+    email: str,
+    by: str,
+    role: str | None = None,
+    team: str | None = None,
+    entities: list[str] | None = None,
+    active: bool | None = None,
+) -> None:
+    """Change what is given, with effect from the person's next click. A new role brings its team unless one is given.
+
+    Raises Refused for an unknown person, role or team.
+    """
+    user = _known(email)
+    if role is not None and role not in ROLES:
+        raise Refused(f"There is no role “{role}”.")
+    if team and team not in TEAMS:
+        raise Refused(f"There is no team “{team}”.")
+    if role is not None and team is None:
+        team = ROLES[role].team
+    wanted = {"role": role, "team": team, "entities": entities, "is_active": active}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    before = {name: getattr(user, name) for name in changes}
+    User.objects.filter(pk=user.pk).update(**changes)
+    log.info("person_changed", user_id=user.pk, before=before, after=changes, by=by)
 
 
 def save_preferences(
@@ -147,6 +181,14 @@ def save_preferences(
     )
 
 
+def _known(email: str) -> User:
+    """The person with that address, active or not. Raises Refused when there is none."""
+    user = User.objects.filter(email__iexact=email.strip()).first()
+    if user is None:
+        raise Refused(f"There is no account {email}.")
+    return user
+
+
 def _issue(account: ServiceAccount, expires_in_days: int, by: str) -> str:
     """Store a new token of the account by its digest and return its text."""
     if not 1 <= expires_in_days <= 3650:
@@ -161,6 +203,7 @@ def _issue(account: ServiceAccount, expires_in_days: int, by: str) -> str:
         created_by=by,
         expires_at=now + timedelta(days=expires_in_days),
     )
+    log.info("token_issued", account=account.name, last4=raw[-4:], days=expires_in_days, by=by)
     return raw
 
 

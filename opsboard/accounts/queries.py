@@ -95,6 +95,11 @@ def people(team: str | None) -> list[User]:
     return list(found.order_by("first_name", "last_name", "email"))
 
 
+def everybody() -> QuerySet[User]:
+    """All people by address, deactivated ones too: for whoever manages accounts."""
+    return User.objects.order_by("email")
+
+
 def service_accounts() -> QuerySet[ServiceAccount]:
     """All service accounts by name, with the tokens that are not revoked, oldest first."""
     tokens = Token.objects.filter(revoked_at__isnull=True).order_by("created_at")

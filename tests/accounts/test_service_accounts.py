@@ -161,6 +161,11 @@ def test_use_is_noted_once_a_minute():
     assert again > noted
 
 
+def test_standard_output_holds_the_token_and_no_word_more(capfd):
+    call_command("service_account", "create", "erp-jobs", source="urn:firm:erp", scopes=["events:write"])
+    assert tokens.well_formed(capfd.readouterr().out.removesuffix("\n"))
+
+
 def test_the_command_line_prints_the_token_alone_so_that_a_shell_can_keep_it():
     raw = run("create", "erp-jobs", "--source", "urn:firm:erp", "--scope", "events:write", "--days", "90").strip()
     principal = queries.token(raw)
