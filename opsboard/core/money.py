@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import copy
 from decimal import ROUND_HALF_UP, Decimal
 
+from babel import Locale
 from babel.numbers import format_currency, get_currency_precision
 
 STORED_DIGITS = 2  # what the amount columns keep, whatever the currency
@@ -31,8 +33,15 @@ def totals(amounts: Iterable[tuple[str, Decimal | None]]) -> list[tuple[str, Dec
     return sorted(sums.items())
 
 
-def text(amount: Decimal, currency: str, locale: str = "en") -> str:
-    """The amount as people of the locale write it, with its currency: `€1,234.50`; without one, just the number."""
+def text(amount: Decimal, currency: str, locale: str = "en", *, cents: bool = True) -> str:
+    """The amount as people of the locale write it, with its currency: `€1,234.50`; without one, just the number.
+
+    cents: False rounds to whole units, for places where the exact amount is one click away.
+    """
     if not currency:
         return f"{amount:,f}"
-    return format_currency(amount, currency, locale=locale)
+    if cents:
+        return format_currency(amount, currency, locale=locale)
+    pattern = copy(Locale.parse(locale).currency_formats["standard"])
+    pattern.frac_prec = (0, 0)
+    return pattern.apply(amount, locale, currency=currency, currency_digits=False)

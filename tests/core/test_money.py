@@ -24,3 +24,5 @@ def test_an_amount_reads_as_in_the_country_of_the_reader():
     assert money.text(Decimal("1234.5"), "EUR", "en") == "€1,234.50"
     assert money.text(Decimal("1234.5"), "EUR", "de") == "1.234,50\xa0€"
     assert money.text(Decimal("1234.5"), "") == "1,234.5"
+    assert money.text(Decimal("84200.75"), "EUR", "en", cents=False) == "€84,201"
+    assert money.text(Decimal("84200.75"), "EUR", "de", cents=False) == "84.201\xa0€"
