@@ -18,7 +18,7 @@ from celery import shared_task
 from django.db.transaction import atomic
 
 from integrations import errors
-from integrations.flows import Flow, Message, Problem, Ref, flows, idempotency_key
+from integrations.flows import Collected, Flow, Message, Problem, Ref, flows, idempotency_key
 from opsboard.catalog import connections
 from opsboard.core import ids
 from opsboard.core.clock import now
@@ -38,7 +38,7 @@ PER_RING = 200  # items one ring works off before it rings again, so that a work
 READS_PER_RING = 20
 
 
-# ---- the way in, for everybody ----------------------------------------------------------------------------------------
+# ---- the way in, for everybody
 
 
 @atomic
@@ -53,15 +53,13 @@ def accept(entries: Sequence[Entry]) -> Appended:
     return appended
 
 
-# ---- collect: read what changed in the sources --------------------------------------------------------------------------
+# ---- collect: read what changed in the sources
 
 
 @shared_task
 def collect() -> int:
     """Read every flow's source in every landscape; returns how many new messages there are."""
-    return sum(
-        read(landscape, flow) for landscape in connections.landscapes() for flow in flows().values()
-    )
+    return sum(read(landscape, flow) for landscape in connections.landscapes() for flow in flows().values())
 
 
 def read(landscape: str, flow: Flow) -> int:
@@ -72,7 +70,9 @@ def read(landscape: str, flow: Flow) -> int:
         for _ in range(READS_PER_RING):
             cursor = work.cursor(landscape, flow.key)
             found = flow.collect(systems, cursor, lambda sources: work.taken(landscape, flow.key, sources))
-            new += _take(landscape, flow, found.messages, found.problems, found.cursor)
+            if not _take(landscape, flow, found, cursor):
+                break  # another reader was faster
+            new += len(found.messages)
             if not found.more:
                 break
     except errors.IntegrationError as error:
@@ -82,7 +82,7 @@ def read(landscape: str, flow: Flow) -> int:
 
 
 @atomic
-def _take(landscape: str, flow: Flow, messages: list[Message], problems: list[Problem], cursor: str) -> int:
+def _take(landscape: str, flow: Flow, found: Collected, started_from: str | None) -> bool:
     """Work items, their first events and the cursor, in one database transaction."""
     items = [
         jobs.NewItem(
@@ -92,21 +92,29 @@ def _take(landscape: str, flow: Flow, messages: list[Message], problems: list[Pr
             lane=message.lane,
             payload=message.payload.model_dump(mode="json"),
             refs=[_named(ref) for ref in message.refs],
-            transaction_id=ids.transaction_id(flow.key, _key(landscape, message.key)),
+            transaction_id=transaction_of(landscape, flow.key, message.key),
             entity=message.entity,
             amount=message.amount,
             currency=message.currency,
             sources=message.sources,
         )
-        for message in messages
+        for message in found.messages
     ]
-    carried = [source for problem in problems for source in problem.sources]
-    new = jobs.add(items, landscape=landscape, flow=flow.key, cursor=cursor, problems=carried)
-    received = [_received(landscape, flow, messages[position]) for position in new]
-    accept(received + [_unfit(landscape, flow, problem) for problem in problems])
-    if new:
+    unfit = [source for problem in found.problems for source in problem.sources]
+    if not jobs.add(
+        items,
+        landscape=landscape,
+        flow=flow.key,
+        started_from=started_from,
+        cursor=found.cursor,
+        problems=unfit,
+    ):
+        return False
+    received = [_received(landscape, flow, message) for message in found.messages]
+    accept(received + [_unfit(landscape, flow, problem) for problem in found.problems])
+    if items:
         ring("process")
-    return len(new)
+    return True
 
 
 def _key(landscape: str, key: str) -> str:
@@ -160,7 +168,7 @@ def _source(landscape: str, flow: str) -> str:
     return f"urn:opsboard:{landscape}:{flow}"
 
 
-# ---- process: carry work items to their targets ---------------------------------------------------------------------------
+# ---- process: carry work items to their targets
 
 
 @shared_task
@@ -272,7 +280,7 @@ def _event(item: WorkItem, kind: str, *, step: str = "", objects: tuple[Named, .
     )
 
 
-# ---- what keeps the promises --------------------------------------------------------------------------------------------
+# ---- what keeps the promises
 
 
 @shared_task

@@ -50,8 +50,16 @@ def world(tmp_path, settings) -> World:
             {"code": "001ACME", "name": "Acme AG", "tax_id": "DE811", "currency": "EUR", "entity": OWN_ENTITY}
         ],
         opportunity=[
-            {"number": "OPP-7", "name": "Atlas rollout", "account": "001ACME", "amount": Decimal(90_000),
-             "currency": "EUR", "entity": OWN_ENTITY, "closed_on": THIS_MONTH, "service_line": "Advisory"}
+            {
+                "number": "OPP-7",
+                "name": "Atlas rollout",
+                "account": "001ACME",
+                "amount": Decimal(90_000),
+                "currency": "EUR",
+                "entity": OWN_ENTITY,
+                "closed_on": THIS_MONTH,
+                "service_line": "Advisory",
+            }
         ],
     )
     return firm
@@ -63,8 +71,15 @@ def work_on(firm: World, entry: str, hours: str, person: str = "C-1") -> None:
         code = db.execute("SELECT code FROM project").fetchone()["code"]
     firm.load(
         time_entry=[
-            {"id": entry, "project": code, "person_code": person, "person_name": "Ada Quist",
-             "worked_on": THIS_MONTH, "hours": Decimal(hours), "rate": Decimal("150.00")}
+            {
+                "id": entry,
+                "project": code,
+                "person_code": person,
+                "person_name": "Ada Quist",
+                "worked_on": THIS_MONTH,
+                "hours": Decimal(hours),
+                "rate": Decimal("150.00"),
+            }
         ]
     )
 
@@ -111,7 +126,8 @@ def test_a_closed_period_stands_in_the_queue_of_finance_in_business_words(delive
     (case,) = desk.queue(owner, desk.Filters())
     assert case.team == "finance"
     assert case.category == "closed_period"
-    assert "Acme AG" in case.title and "closed" in case.title
+    assert "Acme AG" in case.title
+    assert "closed" in case.title
     assert "Atlas rollout" in case.object_label
     assert case.amount_base == Decimal("1200.00")
     assert list(desk.queue(colleague, desk.Filters())) == [], "another legal entity: it does not exist for them"
@@ -153,17 +169,25 @@ def test_a_fix_moves_the_invoice_into_an_open_period(delivered, owner):
     with pytest.raises(Refused, match="repairable"):
         triage.fix(number=case.number, document=shown.payload | {"currency": "USD"}, by=owner, reason="why not")
     document = shown.payload | {"invoice_date": following.isoformat()}
-    triage.fix(number=case.number, document=document, by=owner, reason="Goes into the next period", version=case.version)
+    triage.fix(
+        number=case.number, document=document, by=owner, reason="Goes into the next period", version=case.version
+    )
     assert desk.detail(owner, case.number).changes == [
-        {"path": "/invoice_date", "op": "replace", "sent": shown.payload["invoice_date"], "yours": following.isoformat()}
+        {
+            "path": "/invoice_date",
+            "op": "replace",
+            "sent": shown.payload["invoice_date"],
+            "yours": following.isoformat(),
+        }
     ]
     triage.replay(numbers=[case.number], by=owner)
     run()
     case.refresh_from_db()
     assert case.state == "resolved"
-    told = [facts for facts in Event.objects.filter(facts__case=case.number).order_by("seq").values_list("facts", flat=True)]
+    told = list(Event.objects.filter(facts__case=case.number).order_by("seq").values_list("facts", flat=True))
     assert [one["action"] for one in told] == ["raise", "fix", "replay", "succeed"]
-    assert told[1]["by"] == owner.email and told[1]["reason"] == "Goes into the next period"
+    assert told[1]["by"] == owner.email
+    assert told[1]["reason"] == "Goes into the next period"
 
 
 def test_an_answer_that_is_lost_is_looked_up_and_nothing_is_posted_twice(delivered, owner):

@@ -4,7 +4,7 @@ No database transaction is ever held while another system is asked (DESIGN, law 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ RETRIES = 5  # before a transient failure becomes a dead letter
 FIRST_WAIT, LONGEST_WAIT = 2, 300  # seconds
 
 CLAIM = """
-    UPDATE jobs_workitem SET state = 'running', claimed_by = %(worker)s, lease_until = %(now)s + %(lease)s,
+    UPDATE jobs_workitem SET state = 'running', claimed_by = %(worker)s, lease_until = %(lease)s,
         attempt = attempt + 1, updated_at = %(now)s
     WHERE id = (
         SELECT id FROM jobs_workitem AS item
@@ -62,32 +62,37 @@ class NewItem:
     currency: str
     sources: tuple[str, ...]
 
+    def columns(self) -> dict[str, Any]:
+        """What of it stands in the work item's row."""
+        return {name: value for name, value in self.__dict__.items() if name != "sources"}
+
 
 @atomic
-def add(items: Iterable[NewItem], *, landscape: str, flow: str, cursor: str, problems: Iterable[str] = ()) -> list[int]:
-    """Store what one reading brought and move the cursor over it; returns the positions of the items that were new.
+def add(
+    items: Sequence[NewItem],
+    *,
+    landscape: str,
+    flow: str,
+    started_from: str | None,
+    cursor: str,
+    problems: Sequence[str] = (),
+) -> bool:
+    """Store what one reading brought and move the cursor over it.
 
-    An item whose sources have been taken before (an overlapping read, a second reader) is left out as a whole.
+    False, and nothing is stored, when another reader was faster: it read from the same place, so what this one has
+    is taken or will be read again.
     """
-    new = []
-    for position, item in enumerate(items):
-        sources = sorted(item.sources)
-        if Taken.objects.filter(landscape=landscape, flow=flow, source__in=sources).exists():
-            continue
-        Taken.objects.bulk_create([Taken(landscape=landscape, flow=flow, source=source) for source in sources])
-        fields = {name: value for name, value in item.__dict__.items() if name != "sources"}
-        _, created = WorkItem.objects.get_or_create(
-            landscape=landscape, flow=flow, key=item.key, defaults=fields | {"not_before": now()}
-        )
-        if created:
-            new.append(position)
-    Taken.objects.bulk_create(
-        [Taken(landscape=landscape, flow=flow, source=source) for source in sorted(problems)], ignore_conflicts=True
-    )
-    Cursor.objects.update_or_create(
-        landscape=landscape, flow=flow, defaults={"value": cursor, "read_at": now(), "error": None}
-    )
-    return new
+    reading, _ = Cursor.objects.get_or_create(landscape=landscape, flow=flow)
+    reading = Cursor.objects.select_for_update().get(pk=reading.pk)
+    sources = sorted({source for item in items for source in item.sources} | set(problems))
+    known = Taken.objects.filter(landscape=landscape, flow=flow, source__in=sources)
+    if (reading.value or None) != started_from or known.exists():
+        return False
+    Taken.objects.bulk_create([Taken(landscape=landscape, flow=flow, source=source) for source in sources])
+    WorkItem.objects.bulk_create([WorkItem(**item.columns(), not_before=now()) for item in items])
+    reading.value, reading.read_at, reading.error = cursor, now(), None
+    reading.save(update_fields=["value", "read_at", "error"])
+    return True
 
 
 def reading_failed(*, landscape: str, flow: str, error: dict[str, Any]) -> None:
@@ -98,7 +103,8 @@ def reading_failed(*, landscape: str, flow: str, error: dict[str, Any]) -> None:
 def claim(*, worker: str, landscapes: list[str]) -> Claim | None:
     """Take the next item that may run: due, and nothing live before it in its lane. None when there is none."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"worker": worker, "lease": LEASE, "landscapes": landscapes, "now": now()})
+        at = now()
+        cursor.execute(CLAIM, {"worker": worker, "now": at, "lease": at + LEASE, "landscapes": landscapes})
         row = cursor.fetchone()
     return Claim(WorkItem.objects.get(pk=row[0]), ask_first=row[1] == "unknown") if row else None
 
@@ -106,9 +112,7 @@ def claim(*, worker: str, landscapes: list[str]) -> Claim | None:
 def _let_go(item: WorkItem, state: str, **changes: Any) -> bool:
     """Leave `running`, only if the item is still in this worker's hand; False when the reaper took it back."""
     changed = WorkItem.objects.filter(pk=item.pk, state="running", attempt=item.attempt, claimed_by=item.claimed_by)
-    return bool(
-        changed.update(state=state, claimed_by="", lease_until=None, updated_at=now(), **changes)
-    )
+    return bool(changed.update(state=state, claimed_by="", lease_until=None, updated_at=now(), **changes))
 
 
 def finish(*, item: WorkItem, result: dict[str, Any]) -> bool:
@@ -130,9 +134,7 @@ def lose(*, item: WorkItem, error: dict[str, Any]) -> bool:
 def retry(*, item: WorkItem, error: dict[str, Any], wait: float | None = None) -> bool:
     """Nothing was written and it may work later: back off, at least as long as the target asks."""
     seconds = max(backoff(item.retries), wait or 0)
-    return _let_go(
-        item, "ready", error=error, not_before=now() + timedelta(seconds=seconds), retries=F("retries") + 1
-    )
+    return _let_go(item, "ready", error=error, not_before=now() + timedelta(seconds=seconds), retries=F("retries") + 1)
 
 
 def backoff(retries: int) -> float:
@@ -187,7 +189,9 @@ WHY_NOT = {
 def cancel(*, transaction_id: UUID) -> bool:
     """Give the item up, so that what waits behind it may go on. Only what waits for a person can be given up."""
     return bool(
-        WorkItem.objects.filter(transaction_id=transaction_id, state="failed").update(state="cancelled", updated_at=now())
+        WorkItem.objects.filter(transaction_id=transaction_id, state="failed").update(
+            state="cancelled", updated_at=now()
+        )
     )
 
 
@@ -200,9 +204,10 @@ def already_done(*, transaction_id: UUID) -> bool:
     )
 
 
-
 def reinstate(*, transaction_id: UUID) -> bool:
     """Take back the giving up: it waits for a person again."""
     return bool(
-        WorkItem.objects.filter(transaction_id=transaction_id, state="cancelled").update(state="failed", updated_at=now())
+        WorkItem.objects.filter(transaction_id=transaction_id, state="cancelled").update(
+            state="failed", updated_at=now()
+        )
     )

@@ -51,7 +51,9 @@ class WorkItem(models.Model):
         ]
         indexes = [
             # jobs.commands.claim: what may run now
-            models.Index(fields=["not_before", "id"], condition=Q(state__in=["ready", "unknown"]), name="work_claimable"),
+            models.Index(
+                fields=["not_before", "id"], condition=Q(state__in=["ready", "unknown"]), name="work_claimable"
+            ),
             # jobs.commands.claim and queries.behind: is anything earlier in the lane still live
             models.Index(fields=["landscape", "lane", "id"], condition=Q(state__in=LIVE), name="work_live_by_lane"),
             # jobs.commands.reap: leases that ran out

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from django.db import connection
 from django.db.transaction import atomic
+from psycopg import sql
 
 from opsboard.core.clock import now
 from opsboard.log.entry import KINDS, THREAD_RANK, Entry
@@ -17,10 +18,7 @@ from opsboard.log.entry import KINDS, THREAD_RANK, Entry
 SQL = Path(__file__).parent / "sql"
 PROJECT = (SQL / "project.sql").read_text()
 APPEND = (SQL / "append.sql").read_text().replace("/* PROJECT */", PROJECT)
-REPROJECT = f"""
-    WITH fresh AS (SELECT * FROM log_event WHERE seq > %(after)s AND seq <= %(upto)s), {PROJECT}
-    SELECT count(*) FROM fresh
-"""
+REPROJECT = (SQL / "reproject.sql").read_text().replace("/* PROJECT */", PROJECT)
 TABLES = {
     "ranks": msgspec.json.encode(THREAD_RANK).decode(),
     "kinds": msgspec.json.encode({name: kind.rank for name, kind in KINDS.items()}).decode(),
@@ -173,7 +171,8 @@ def rebuild() -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE log_event IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute("".join(f"DELETE FROM {table};" for table in PROJECTIONS))
+        for table in PROJECTIONS:
+            cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
         total = 0
         for after, upto in _ranges(cursor):
             cursor.execute(REPROJECT, {"after": after, "upto": upto, **TABLES})
@@ -189,6 +188,16 @@ def _ranges(cursor: Any) -> Iterator[tuple[int, int]]:
         yield after, after + REPLAY_CHUNK
 
 
+KEEP = sql.SQL("CREATE TEMP TABLE {was} ON COMMIT DROP AS TABLE {now}")
+COMPARE = sql.SQL(
+    "SELECT count(*) FROM ((TABLE {now} EXCEPT TABLE {was}) UNION ALL (TABLE {was} EXCEPT TABLE {now})) AS difference"
+)
+
+
+def _names(table: str) -> dict[str, sql.Identifier]:
+    return {"now": sql.Identifier(table), "was": sql.Identifier(f"was_{table}")}
+
+
 def differences(tables: Sequence[str] = PROJECTIONS, again: Callable[[], object] = rebuild) -> dict[str, int]:
     """Rebuild by `again` inside a database transaction that is rolled back; count per table the rows that differ.
 
@@ -198,16 +207,13 @@ def differences(tables: Sequence[str] = PROJECTIONS, again: Callable[[], object]
     with atomic(), connection.cursor() as cursor:
         correlate()
         for table in tables:
-            cursor.execute(f"CREATE TEMP TABLE was_{table} ON COMMIT DROP AS TABLE {table}")
+            cursor.execute(KEEP.format(**_names(table)))
         again()
         for table in tables:
-            cursor.execute(
-                f"SELECT count(*) FROM ((TABLE {table} EXCEPT TABLE was_{table})"
-                f" UNION ALL (TABLE was_{table} EXCEPT TABLE {table})) AS difference"
-            )
+            cursor.execute(COMPARE.format(**_names(table)))
             if count := cursor.fetchone()[0]:
                 found[table] = count
-            cursor.execute(f"DROP TABLE was_{table}")
+            cursor.execute(sql.SQL("DROP TABLE {was}").format(**_names(table)))
         connection.set_rollback(True)
     return found
 

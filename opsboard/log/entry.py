@@ -139,7 +139,7 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True):
             "flow": self.flow,
             "transaction_id": str(ids.transaction_id(self.flow, key)) if self.flow and key else None,
             "key": key,
-            "status": effect.status,
+            "status": effect.status or "",
             "system": self.system,
             "entity": self.entity,
             "attempt": self.attempt,

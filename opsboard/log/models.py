@@ -26,7 +26,7 @@ class Event(models.Model):
     flow = models.TextField(default="", blank=True)
     transaction_id = models.UUIDField(null=True)
     key = models.TextField(default="", blank=True, help_text="business key of the transaction")
-    status = models.TextField(null=True, help_text="what the transaction is after this event; null: unchanged")
+    status = models.TextField(default="", blank=True, help_text="of the transaction after it; empty: unchanged")
     system = models.TextField(default="", blank=True, help_text="where it happened")
     entity = models.TextField(default="", blank=True, help_text="legal entity")
     attempt = models.PositiveIntegerField(default=1)

@@ -76,6 +76,12 @@ def listing(person: User | AnonymousUser, *, state: str = "open", client: str = 
     return (found.filter(client=client) if client else found).order_by("-id")
 
 
+def before(items: QuerySet[Quarantine], number: str) -> QuerySet[Quarantine]:
+    """What stands behind the item of that number in the list; everything when it is no number."""
+    known = number.isascii() and number.isdigit() and len(number) < 18
+    return items.filter(pk__lt=int(number)) if known else items
+
+
 def one(person: User | AnonymousUser, number: int) -> Quarantine:
     """The item of that number; Http404 when there is none, or the person may not see it."""
     found = listing(person, state="").filter(pk=number).first()

@@ -67,7 +67,9 @@ def find(person: User, text: str) -> list[ThreadLine]:
         .filter(typed=wanted.lower())
         .values_list("pk", flat=True)[:FOUND_LIMIT]
     )
-    objects |= set(Object.objects.filter(type__in=THREAD_RANK, name__iexact=wanted).values_list("pk", flat=True)[:FOUND_LIMIT])
+    objects |= set(
+        Object.objects.filter(type__in=THREAD_RANK, name__iexact=wanted).values_list("pk", flat=True)[:FOUND_LIMIT]
+    )
     objects |= _objects_of_events(Q(correlation=wanted) | Q(transaction_id__in=_keyed(wanted)))
     threads = set(Membership.objects.filter(object_id__in=objects).values_list("thread_id", flat=True))
     loose = objects - set(Membership.objects.filter(object_id__in=objects).values_list("object_id", flat=True))
@@ -163,7 +165,9 @@ def _money(transactions: list[Transaction]) -> dict[str, dict[str, dict[str, Dec
     sums: dict[str, dict[str, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(Decimal)))
     for one in transactions:
         if one.amount is not None:
-            side = "done" if one.status == "succeeded" else "closed" if one.status in {"closed", "superseded"} else "open"
+            side = (
+                "done" if one.status == "succeeded" else "closed" if one.status in {"closed", "superseded"} else "open"
+            )
             sums[one.flow][side][one.currency] += one.amount
     return sums
 
@@ -186,4 +190,3 @@ def payloads(person: User, events: list[Event]) -> dict[int, Payload]:
         recorded_at__in={event.recorded_at for event in events}, seq__in=[event.seq for event in events]
     )
     return {payload.seq: payload for payload in found}
-

@@ -50,7 +50,7 @@ class Outcome:
     refused: list[tuple[int, str]] = field(default_factory=list)
 
 
-# ---- by the machine: exceptions follow their transactions ---------------------------------------------------------
+# ---- by the machine: exceptions follow their transactions
 
 
 def follow(transactions: Iterable[uuid.UUID]) -> int:
@@ -114,7 +114,7 @@ def _raise(moved: Transaction, facts: dict[str, Any], at: datetime, evidence: "_
 
 
 def _received(event: uuid.UUID | None) -> datetime:
-    return Event.objects.values_list("received_at", flat=True).get(id=event)
+    return Event.objects.filter(id=event).values_list("received_at", flat=True).get()  # type: ignore[misc]
 
 
 @dataclass
@@ -122,8 +122,8 @@ class _Evidence:
     """The failing events of a set of transactions with their answers and objects: three queries for all of them."""
 
     events: dict[uuid.UUID, Event]
-    errors: dict[int, dict[str, Any]]
-    names: dict[uuid.UUID, list[list[str]]]
+    errors: dict[int, dict[str, Any] | None]
+    names: dict[uuid.UUID | None, list[list[str]]]
     vendors: dict[str, System]
 
     @classmethod
@@ -134,7 +134,7 @@ class _Evidence:
         seqs = [e.seq for e in events.values()]
         months = [e.recorded_at for e in events.values()]
         errors = dict(Payload.objects.filter(recorded_at__in=months, seq__in=seqs).values_list("seq", "error"))
-        names: dict[uuid.UUID, list[list[str]]] = {}
+        names: dict[uuid.UUID | None, list[list[str]]] = {}
         trail = Event.objects.filter(transaction_id__in=[one.pk for one in failed]).order_by("occurred_at", "seq")
         for pk, objects in trail.values_list("transaction_id", "objects_named"):
             names.setdefault(pk, []).extend(objects)
@@ -209,7 +209,7 @@ def _customer(names: list[list[str]]) -> str:
     return next((named[4] for named in customers if named[4]), customers[0][2] if customers else "")
 
 
-# ---- the one way a case changes -------------------------------------------------------------------------------------
+# ---- the one way a case changes
 
 
 def _record(
@@ -270,7 +270,8 @@ def _plain(value: Any) -> Any:
 
 def _fold(facts: dict[str, Any], transaction: uuid.UUID, flow: str, entity: str) -> None:
     """Apply an event's facts to its case: the same for an action now and for a rebuild years later."""
-    values = {name: Case._meta.get_field(name).to_python(value) for name, value in facts["set"].items()}
+    columns = {column.attname: column for column in Case._meta.concrete_fields}
+    values = {name: columns[name].to_python(value) for name, value in facts["set"].items()}
     if facts["action"] == "raise":
         Case.objects.create(number=facts["case"], transaction_id=transaction, flow=flow, entity=entity, **values)
     else:
@@ -283,13 +284,14 @@ def rebuild() -> int:
     Case.objects.all().delete()
     told = Event.objects.filter(facts__case__isnull=False).order_by("seq")
     count = 0
-    for facts, transaction, flow, entity in told.values_list("facts", "transaction_id", "flow", "entity").iterator():
-        _fold(facts, transaction, flow, entity)
-        count += 1
+    for event in told.only("facts", "transaction_id", "flow", "entity").iterator():
+        if event.facts is not None and event.transaction_id is not None:
+            _fold(event.facts, event.transaction_id, event.flow, event.entity)
+            count += 1
     return count
 
 
-# ---- by people ------------------------------------------------------------------------------------------------------
+# ---- by people
 
 Act = Callable[[Case, Transaction], None]
 
@@ -388,7 +390,9 @@ def comment(*, numbers: Iterable[int], by: User, text: str) -> Outcome:
     return _each(numbers, "comment", by, None, text, act)
 
 
-def snooze(*, numbers: Iterable[int], by: User, until: datetime, reason: str = "", version: int | None = None) -> Outcome:
+def snooze(
+    *, numbers: Iterable[int], by: User, until: datetime, reason: str = "", version: int | None = None
+) -> Outcome:
     """Hide until a moment, or until it fails again."""
     if until <= now():
         raise Refused("Choose a moment in the future.")
@@ -413,7 +417,9 @@ def wake(*, numbers: Iterable[int], by: User, version: int | None = None) -> Out
 def wake_due() -> int:
     """Bring back the snoozed ones whose time has come; returns how many. Run by the scheduler."""
     woken = 0
-    for number in Case.objects.filter(state=lifecycle.SNOOZED, snoozed_until__lte=now()).values_list("number", flat=True):
+    for number in Case.objects.filter(state=lifecycle.SNOOZED, snoozed_until__lte=now()).values_list(
+        "number", flat=True
+    ):
         with atomic():
             case = Case.objects.select_for_update().get(number=number)
             if case.state == lifecycle.SNOOZED and case.snoozed_until and case.snoozed_until <= now():
@@ -433,8 +439,16 @@ def fix(*, number: int, document: dict[str, Any], by: User, reason: str, version
         patch = check_fix(case, document)
         if not patch:
             raise Refused("Nothing was changed.")
-        _record(case, "fix", at=now(), by=by, reason=reason, moved=moved, changes={"state": lifecycle.OPEN,
-                "snoozed_until": None, "patch": patch}, payload={"patch": patch})
+        _record(
+            case,
+            "fix",
+            at=now(),
+            by=by,
+            reason=reason,
+            moved=moved,
+            changes={"state": lifecycle.OPEN, "snoozed_until": None, "patch": patch},
+            payload={"patch": patch},
+        )
 
     return _each([number], "fix", by, version, reason, act)
 
@@ -459,7 +473,9 @@ def canonical(flow: str, document: Any) -> dict[str, Any]:
     try:
         return model.model_validate(document).model_dump(mode="json")
     except ValidationError as error:
-        raise Refused("; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())) from error
+        raise Refused(
+            "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in error.errors())
+        ) from error
 
 
 def discard_fix(*, number: int, by: User, version: int | None = None) -> Outcome:
@@ -472,24 +488,31 @@ def discard_fix(*, number: int, by: User, version: int | None = None) -> Outcome
 
 
 def replay(*, numbers: Iterable[int], by: User, reason: str = "", version: int | None = None) -> Outcome:
-    """Send again, corrected if a fix is there; what waits behind follows by itself. Exactly once, however often clicked."""
+    """Send again, corrected if a fix is there; what waits behind follows by itself. Once, however often clicked."""
 
     def act(case: Case, moved: Transaction) -> None:
         item = work.item(moved.pk)
         payload = jsonpatch.apply_patch(item.payload, case.patch) if item and case.patch else None
         item = jobs.release(transaction_id=moved.pk, payload=payload)
         changes = {"state": lifecycle.REPLAYING, "snoozed_until": None, "patch": None}
-        _record(case, "replay", at=now(), by=by, reason=reason, changes=changes, moved=moved,
-                attempt=item.attempt + 1, payload={"patch": case.patch, "version": item.version})
+        _record(
+            case,
+            "replay",
+            at=now(),
+            by=by,
+            reason=reason,
+            changes=changes,
+            moved=moved,
+            attempt=item.attempt + 1,
+            payload={"patch": case.patch, "version": item.version},
+        )
 
     outcome = _each(numbers, "replay", by, version, reason, act)
     ring("process")
     return outcome
 
 
-def resolve(
-    *, numbers: Iterable[int], resolution: str, reason: str, by: User, version: int | None = None
-) -> Outcome:
+def resolve(*, numbers: Iterable[int], resolution: str, reason: str, by: User, version: int | None = None) -> Outcome:
     """Close without a replay (lifecycle.RESOLUTIONS); what waits behind may go on."""
     if resolution not in RESOLUTIONS:
         raise Refused("Choose how it was resolved.")
@@ -500,8 +523,16 @@ def resolve(
             raise Refused(jobs.WHY_NOT.get(item.state, "It cannot be resolved now."), stale=True)
         at = now()
         changes = {"state": RESOLVED, "resolution": resolution, "resolved_at": at, "snoozed_until": None, "patch": None}
-        _record(case, "resolve", at=at, by=by, reason=reason, changes=changes, moved=moved,
-                status=RESOLUTIONS[resolution][1])
+        _record(
+            case,
+            "resolve",
+            at=at,
+            by=by,
+            reason=reason,
+            changes=changes,
+            moved=moved,
+            status=RESOLUTIONS[resolution][1],
+        )
 
     outcome = _each(numbers, "resolve", by, version, reason, act)
     ring("process")

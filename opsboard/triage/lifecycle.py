@@ -26,7 +26,9 @@ class Action(NamedTuple):
 
 TABLE: dict[str, Action] = {
     # by a person
-    "replay": Action("Replay", "rotate-cw", "replayed", frozenset({OPEN, SNOOZED}), REPLAYING, "exceptions.replay", False, "r"),
+    "replay": Action(
+        "Replay", "rotate-cw", "replayed", frozenset({OPEN, SNOOZED}), REPLAYING, "exceptions.replay", False, "r"
+    ),
     "fix": Action("Fix", "pencil", "fixed", frozenset({OPEN, SNOOZED}), OPEN, "exceptions.fix", True, "f"),
     "discard_fix": Action("Discard fix", "undo-2", "fix_discarded", frozenset({OPEN, SNOOZED}), None, "exceptions.fix"),
     "assign": Action("Assign", "user-plus", "assigned", UNRESOLVED, None, "exceptions.assign", False, "a"),
@@ -34,7 +36,9 @@ TABLE: dict[str, Action] = {
     "comment": Action("Comment", "message-square", "commented", ANY, None, "exceptions.comment", True, "c"),
     "snooze": Action("Snooze", "alarm-clock", "snoozed", frozenset({OPEN}), SNOOZED, "exceptions.snooze", False, "h"),
     "wake": Action("Wake", "alarm-clock-off", "woken", frozenset({SNOOZED}), OPEN, "exceptions.snooze"),
-    "resolve": Action("Resolve", "check", "resolved", frozenset({OPEN, SNOOZED}), RESOLVED, "exceptions.resolve", True, "e"),
+    "resolve": Action(
+        "Resolve", "check", "resolved", frozenset({OPEN, SNOOZED}), RESOLVED, "exceptions.resolve", True, "e"
+    ),
     "reopen": Action("Reopen", "rotate-ccw", "reopened", frozenset({RESOLVED}), OPEN, "exceptions.resolve", True),
     # by the machine
     "raise": Action("Raised", "octagon-alert", "raised", frozenset(), OPEN, None),

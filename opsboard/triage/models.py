@@ -74,9 +74,11 @@ class Case(models.Model):
         ]
         indexes = [
             # triage.queries.queue: the open ones of a team by money, and by due time
-            models.Index(fields=["team", "-amount_base", "number"], condition=~Q(state="resolved"), name="case_by_money"),
+            models.Index(
+                fields=["team", "-amount_base", "number"], condition=~Q(state="resolved"), name="case_by_money"
+            ),
             models.Index(fields=["due_at", "number"], condition=~Q(state="resolved"), name="case_by_due"),
-            # triage.queries.queue: mine
+            # the tab of the person's own, triage.queries.queue
             models.Index(fields=["assignee"], condition=~Q(state="resolved"), name="case_by_assignee"),
             # detail page: others with this cause
             models.Index(fields=["fingerprint"], name="case_by_cause"),
@@ -86,10 +88,10 @@ class Case(models.Model):
             models.Index(fields=["-resolved_at"], condition=Q(state="resolved"), name="case_resolved"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.reference} {self.title}"
+
     @property
     def reference(self) -> str:
         """The number as people say it."""
         return f"EXC-{self.number}"
-
-    def __str__(self) -> str:
-        return f"{self.reference} {self.title}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -190,7 +190,8 @@ def facets(person: User, filters: Filters) -> dict[str, list[tuple[str, int]]]:
     names = ("team", "category", "flow", "entity", "severity")
     found: dict[str, list[tuple[str, int]]] = {}
     for name in names:
-        without = _in_tab(_filtered(person, replace(filters, **{name: ""})), person, filters.tab)
+        cleared: dict[str, Any] = {name: ""}
+        without = _in_tab(_filtered(person, replace(filters, **cleared)), person, filters.tab)
         rows = without.order_by().values_list(name).annotate(n=Count("pk")).order_by("-n", name)[:20]
         found[name] = [(str(value), count) for value, count in rows if value != ""]
     return found
@@ -204,12 +205,14 @@ def numbers(person: User, filters: Filters, limit: int) -> list[int]:
 def unfollowed(limit: int = 1_000) -> list[UUID]:
     """Transactions whose exception does not say what they say: for the sweep behind law 6."""
     current = Case.objects.filter(transaction=OuterRef("pk")).exclude(state=RESOLVED)
-    silent = Transaction.objects.filter(status="failed").exclude(Exists(current.filter(error_event=OuterRef("head_event"))))
+    silent = Transaction.objects.filter(status="failed").exclude(
+        Exists(current.filter(error_event=OuterRef("head_event")))
+    )
     stale = Transaction.objects.filter(status__in=("succeeded", "superseded", "closed")).filter(Exists(current))
     return [*silent.values_list("pk", flat=True)[:limit], *stale.values_list("pk", flat=True)[:limit]]
 
 
-# ---- one exception --------------------------------------------------------------------------------------------------
+# ---- one exception
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,8 @@ def _at(document: Any, pointer: str) -> Any:
 
 
 def _steps(events: list[Event], told: dict[int, Payload]) -> list[Step]:
-    steps, before = [], None
+    steps: list[Step] = []
+    before: datetime | None = None
     for event in events:
         waited = event.occurred_at - before if before else None
         steps.append(Step(event, told.get(event.seq), waited if waited and waited > timedelta(minutes=5) else None))
@@ -381,3 +385,25 @@ def _actions(person: User, case: Case, item: WorkItem | None) -> tuple[dict[str,
             possible[name] = action
     return possible, why_not
 
+
+# ---- many exceptions
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a bulk action would meet: how many are chosen, how many of them it applies to now, and their money."""
+
+    total: int
+    able: int
+    sum_base: Decimal
+    first: list[Case]
+    causes: int
+
+
+def selection(person: User, numbers: list[int], action: str) -> Selection:
+    """The chosen exceptions the person may see, and how far the action applies to them."""
+    chosen = visible(person).filter(number__in=numbers)
+    able = chosen.filter(state__in=TABLE[action].source)
+    said = able.aggregate(n=Count("pk"), base=Sum("amount_base"), causes=Count("fingerprint", distinct=True))
+    first = list(able.order_by("-amount_base", "number")[:5])
+    return Selection(chosen.count(), said["n"], said["base"] or Decimal(0), first, said["causes"])

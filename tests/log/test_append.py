@@ -31,7 +31,14 @@ CUSTOMER = Named("crm", "customer", "ACME", "", "Acme GmbH")
 def entry(id_: str, kind: str, *objects: Named, minute: int = 0, **said) -> Entry:
     moment = START + timedelta(minutes=minute)
     return Entry(
-        source="urn:test", id=id_, type="test", kind=kind, objects=objects, occurred_at=moment, received_at=moment, **said
+        source="urn:test",
+        id=id_,
+        type="test",
+        kind=kind,
+        objects=objects,
+        occurred_at=moment,
+        received_at=moment,
+        **said,
     )
 
 

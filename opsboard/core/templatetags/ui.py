@@ -179,7 +179,7 @@ def money_short(amount: Number | str | None, currency: str = "") -> str:
     """`€412.8K`: for tiles and chart labels; the exact amount stands on the page behind."""
     if amount is None or isinstance(amount, str):
         return NONE
-    if abs(amount) < 10_000:
+    if -10_000 < amount < 10_000:
         return _minus(format_currency(round(amount), currency, "¤#,##0", locale=_locale(), currency_digits=False))
     return _minus(format_compact_currency(amount, currency, locale=_locale(), fraction_digits=1))
 
@@ -207,13 +207,13 @@ def pct(value: Number | str | None, digits: int = 1) -> str:
 
 
 @register.simple_tag
-def delta(change: Number | None, direction: str = "lower", unit: str = "", text: str = "") -> SafeString:
+def delta(change: Decimal | float | None, direction: str = "lower", unit: str = "", text: str = "") -> SafeString:
     """A signed change, coloured by whether it is good for this figure (`direction`: lower or higher is better)."""
     if change is None:
         return format_html('<span class="mut">{}</span>', NONE)
     good = change == 0 or (change < 0) == (direction == "lower")
     sign = "+" if change > 0 else MINUS if change < 0 else "±"
-    shown = text.lstrip("+-" + MINUS) or number(abs(change), 1) + (f"\u202f{unit}" if unit else "")
+    shown = text.lstrip("+-" + MINUS) or number(Decimal(str(abs(change))), 1) + (f"\u202f{unit}" if unit else "")
     return format_html('<span class="d-{}">{}{}</span>', "good" if good else "bad", sign, shown)
 
 

@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                 ('flow', models.TextField(blank=True, default='')),
                 ('transaction_id', models.UUIDField(null=True)),
                 ('key', models.TextField(blank=True, default='', help_text='business key of the transaction')),
-                ('status', models.TextField(help_text='what the transaction is after this event; null: unchanged', null=True)),
+                ('status', models.TextField(blank=True, default='', help_text='of the transaction after it; empty: unchanged')),
                 ('system', models.TextField(blank=True, default='', help_text='where it happened')),
                 ('entity', models.TextField(blank=True, default='', help_text='legal entity')),
                 ('attempt', models.PositiveIntegerField(default=1)),

@@ -59,7 +59,7 @@ named AS (
            (array_agg(fresh.id ORDER BY occurred_at, fresh.id))[1] AS first_event,
            (array_agg(refs[1] ORDER BY occurred_at, fresh.id))[1] AS subject_id,
            (array_agg(fresh.id ORDER BY attempt DESC, occurred_at DESC, rank DESC, fresh.id DESC)
-               FILTER (WHERE status IS NOT NULL))[1] AS head_event,
+               FILTER (WHERE status <> ''))[1] AS head_event,
            (array_agg(fresh.id ORDER BY occurred_at DESC, fresh.id DESC)
                FILTER (WHERE amount IS NOT NULL))[1] AS money_event
     FROM fresh
