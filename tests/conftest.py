@@ -77,7 +77,7 @@ def _set_up_django() -> None:
 
 SERVERS = _begin()
 _set_up_django()
-pytest_plugins = ["tests.rates", "tests.personas"]  # fixtures: exchange rates, people of every role
+pytest_plugins = ["tests.rates", "tests.personas", "tests.live"]  # fixtures: rates, people, Tryton
 
 
 def pytest_unconfigure() -> None:

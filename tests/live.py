@@ -1,0 +1,53 @@
+"""Real Tryton systems for tests marked `live`: made once per machine, fresh for every module that asks.
+
+Put `pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]` on a module that uses `live_systems`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from opsboard.stack import live
+from opsboard.stack.paths import PROJECT, Paths
+from opsboard.stack.process import Crew, Part
+
+Entries = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def live_systems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entries]:
+    """The connections ("live-crm", "live-psa", "live-erp") as `up --live` writes them, on databases of their own."""
+    paths = Paths(tmp_path_factory.mktemp("live"))
+    paths.prepare()
+    crew = Crew(paths, lambda name, line: None)
+
+    def spawn(
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = PROJECT,
+        wait: bool = False,
+    ) -> None:
+        part = Part(name, argv, os.environ if env is None else env, cwd=cwd)
+        crew.run(part) if wait else crew.start(part)
+
+    server = os.environ["DATABASE_URL"]
+    prefix = f"live_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{request.module.__name__.rpartition('.')[2]}"
+    try:
+        live.start(paths.data, spawn, server, prefix=prefix)
+        yield json.loads((paths.data / "connections.json").read_text())
+    finally:
+        crew.stop_all()
+        with psycopg.connect(live.database_uri(server, "postgres"), autocommit=True) as connection:
+            for role in live.ROLES:
+                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+                connection.execute(drop.format(sql.Identifier(f"{prefix}_{role}")))
