@@ -69,6 +69,11 @@ class Paths:
         return self.data / "redis"
 
     @property
+    def static_fingerprint(self) -> Path:
+        """What the collected static files were made from."""
+        return self.data / "static.fingerprint"
+
+    @property
     def beat_schedule(self) -> Path:
         """Celery beat's record of what ran last."""
         return self.data / "beat-schedule"

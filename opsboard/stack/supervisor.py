@@ -30,6 +30,7 @@ from opsboard.stack.process import Crew, Part, Running, Spawn
 READY_SECONDS = 120
 LOOK_EVERY = 0.2
 HOPELESS = 5  # restarts of one part before READY: something is wrong that waiting does not mend
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
@@ -83,36 +84,38 @@ class Supervisor:
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
-            self._stop_on_signals()
+            check_port(self.wishes.port)
+            ensure_secret_key(self.paths)
+            self.crew = Crew(self.paths, self.say)
             return self._run()
 
     def _run(self) -> int:
-        check_port(self.wishes.port)
-        ensure_secret_key(self.paths)
-        self.crew = Crew(self.paths, self.say)
-        code = 0
+        trouble = ""
         try:
+            self._stop_on_signals()
             self._start()
             self._watch()
         except StopRequested:
             self.say("up", "stopping")
         except StackError as error:
-            self.say("up", str(error))
-            code = 1
+            trouble = str(error)
+            self.say("up", trouble.partition("\n")[0])
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # being stopped already; a second wish must not break it
             begun = time.monotonic()
             self.crew.stop_all()
             self.paths.state.unlink(missing_ok=True)
             self.say("up", f"stopped in {time.monotonic() - begun:.1f} s")
-        return code
+        if trouble:
+            self.say("", f"\n{trouble}")
+        return 1 if trouble else 0
 
     def _stop_on_signals(self) -> None:
         def stop(number: int, frame: FrameType | None) -> NoReturn:
             raise StopRequested
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, stop)
 
     # Start
@@ -147,27 +150,19 @@ class Supervisor:
         return env
 
     def _prepare(self, env: Mapping[str, str]) -> None:
-        demo = [] if self.wishes.demo else ["--no-demo"]
-        self.crew.run(Part("prepare", [sys.executable, str(PROJECT / "manage.py"), "prepare", *demo], env))
+        fill = ["--demo-accounts", *(["--demo-load"] if self.wishes.demo else [])]
+        self.crew.run(Part("prepare", [sys.executable, str(PROJECT / "manage.py"), "prepare", *fill], env))
         self._tell("database and files are prepared")
 
     def _services(self, env: Mapping[str, str]) -> None:
         celery = [sys.executable, "-m", "celery", "--quiet", "-A", "opsboard.celery"]
         web = f"--interface wsgi --host 127.0.0.1 --port {self.wishes.port} --workers 2 --blocking-threads 8"
         web += " --respawn-failed-workers --workers-kill-timeout 3"
+        worker = "--concurrency 2 --loglevel warning --without-gossip --without-mingle"
         schedule = ["--schedule", str(self.paths.beat_schedule), "--pidfile", ""]
         for name, argv in {
             "web": [sys.executable, "-m", "granian", *web.split(), "opsboard.wsgi:application"],
-            "worker": [
-                *celery,
-                "worker",
-                "--concurrency",
-                "2",
-                "--loglevel",
-                "info",
-                "--without-gossip",
-                "--without-mingle",
-            ],
+            "worker": [*celery, "worker", *worker.split()],
             "beat": [*celery, "beat", "--loglevel", "warning", *schedule],
         }.items():
             self.crew.start(Part(name, argv, env, restarts=True, grace=4))

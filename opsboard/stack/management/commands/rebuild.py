@@ -39,4 +39,3 @@ class Command(BaseCommand):
 def rebuild() -> tuple[int, int]:
     """Rebuild all projections; returns the number of events and of actions on exceptions that were read."""
     return log.rebuild(), triage.rebuild()
-
