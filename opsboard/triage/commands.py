@@ -84,8 +84,7 @@ def _follow(moved: Transaction, case: Case | None, evidence: "_Evidence") -> boo
         resolution = "replayed" if case.state == lifecycle.REPLAYING else "later_success"
         ended = evidence.when.get(moved.head_event) or _received(moved.head_event)
         changes = {"state": RESOLVED, "resolution": resolution, "resolved_at": ended, "snoozed_until": None}
-        _record(case, "succeed", at=ended, changes=changes, id_=f"succeed/{case.number}/{moved.head_event}")
-        return True
+        return _record(case, "succeed", at=ended, changes=changes, id_=f"succeed/{case.number}/{moved.head_event}")
     if moved.status != "failed" or (case is not None and case.error_event == moved.head_event):
         return False
     if evidence.events[moved.head_event].source == SOURCE:  # type: ignore[index]
@@ -93,24 +92,22 @@ def _follow(moved: Transaction, case: Case | None, evidence: "_Evidence") -> boo
     facts = evidence.facts(moved)
     at = evidence.when[moved.head_event]
     if case is None:
-        _raise(moved, facts, at, evidence)
-    else:
-        kept = {name: facts[name] for name in AGAIN}
-        changes = kept | {"state": lifecycle.OPEN, "snoozed_until": None, "patch": None}
-        _record(case, "fail_again", at=at, changes=changes, id_=f"again/{case.number}/{moved.head_event}")
-    return True
+        return _raise(moved, facts, at)
+    kept = {name: facts[name] for name in AGAIN}
+    changes = kept | {"state": lifecycle.OPEN, "snoozed_until": None, "patch": None}
+    return _record(case, "fail_again", at=at, changes=changes, id_=f"again/{case.number}/{moved.head_event}")
 
 
 # what a new failure of the same transaction changes; owner, team and due time stay with the people who have it
 AGAIN = ("category", "rule", "retryable", "fingerprint", "title", "system", "error_event")
 
 
-def _raise(moved: Transaction, facts: dict[str, Any], at: datetime, evidence: "_Evidence") -> None:
+def _raise(moved: Transaction, facts: dict[str, Any], at: datetime) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('triage_case_number')")
         number = cursor.fetchone()[0]
     case = Case(number=number, transaction_id=moved.pk, flow=moved.flow, entity=moved.entity)
-    _record(case, "raise", at=at, changes=facts, id_=f"raise/{moved.pk}/{moved.head_event}", moved=moved)
+    return _record(case, "raise", at=at, changes=facts, id_=f"raise/{moved.pk}/{moved.head_event}", moved=moved)
 
 
 def _received(event: uuid.UUID | None) -> datetime:
@@ -225,8 +222,11 @@ def _record(
     attempt: int | None = None,
     status: str | None = None,
     payload: dict[str, Any] | None = None,
-) -> None:
-    """Append the action as an event and fold it into the row. The caller holds the locks, in one atomic."""
+) -> bool:
+    """Append the action as an event and fold it into the row; False when the log knows it already.
+
+    The caller holds the locks, in one atomic.
+    """
     moved = moved or Transaction.objects.get(pk=case.transaction_id)
     subject = (Event.objects.values_list("objects_named", flat=True).get(id=moved.first_event) or [[]])[0]
     who = by.email if by else ""
@@ -258,8 +258,10 @@ def _record(
         payload=payload,
         facts=facts,
     )
-    if append([entry]).accepted:
+    new = bool(append([entry]).accepted)
+    if new:
         _fold(facts, moved.pk, moved.flow, moved.entity)
+    return new
 
 
 def _plain(value: Any) -> Any:
