@@ -96,7 +96,7 @@ def _postgres() -> Finding:
         return Finding("postgresql", "ok", "DATABASE_URL names one; the embedded one is not used")
     try:
         account = accounts.for_postgres()
-        program = postgres.install_for(account) / "bin" / "postgres"
+        program = postgres.install_for(account) / "bin/postgres"
     except StackError as error:
         return Finding("postgresql", "fail", "the embedded PostgreSQL cannot run", str(error))
     if not accounts.can_run(account, program):

