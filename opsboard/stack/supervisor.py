@@ -19,10 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import redis
-from django.utils.module_loading import import_string
 
 from opsboard.core import health
-from opsboard.stack import postgres, redis_server
+from opsboard.stack import live, postgres, redis_server
 from opsboard.stack.errors import StackError
 from opsboard.stack.paths import PROJECT, Paths, ensure_secret_key, take_lock
 from opsboard.stack.process import Crew, Part, Running, Spawn
@@ -125,8 +124,7 @@ class Supervisor:
         self._prepare(env)
         self._services(env)
         if self.wishes.live:
-            start = import_string("opsboard.stack.live.start")
-            start(self.paths.data, self._spawner(env), server_uri(env["DATABASE_URL"]))
+            live.start(self.paths.data, self._spawner(env), server_uri(env["DATABASE_URL"]))
         self._wait_until_ready(env["REDIS_URL"])
         self._announce()
 
