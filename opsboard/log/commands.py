@@ -1,6 +1,7 @@
 """What can be done to the log: append, correlate, rebuild, make room for next month. Nothing else writes to it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 from django.db import connection
 from django.db.transaction import atomic
 from psycopg import sql
@@ -52,8 +54,8 @@ def append(entries: Sequence[Entry]) -> Appended:
     for position, row in enumerate(rows):
         first.setdefault(row["id"], position)
     batch = msgspec.json.encode([rows[position] for position in first.values()]).decode()
-    with atomic(), connection.cursor() as cursor:
-        cursor.execute(APPEND, {"batch": batch, **TABLES})
+    with atomic(), _prepared() as cursor:
+        cursor.execute(APPEND, {"batch": batch, **TABLES}, prepare=True)
         fresh = {str(id_): transaction for id_, transaction in cursor.fetchall()}
         stored = _digests(cursor, [id_ for id_ in first if id_ not in fresh])
     result = Appended(transactions={transaction for transaction in fresh.values() if transaction})
@@ -66,6 +68,17 @@ def append(entries: Sequence[Entry]) -> Appended:
         else:
             result.conflicts.append(position)
     return result
+
+
+@contextmanager
+def _prepared() -> Iterator[psycopg.Cursor]:
+    """psycopg's own cursor on Django's connection: the batch travels as a parameter of a prepared statement.
+
+    Django's cursor writes parameters into the text, which the server then parses: measured a fifth slower.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        yield cursor
 
 
 def _digests(cursor: Any, identities: list[str]) -> dict[str, str]:

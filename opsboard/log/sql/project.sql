@@ -2,16 +2,10 @@
 -- commutative and idempotent per event: any order of arrival, any split into batches gives the same rows. The same
 -- text serves the append and the rebuild.
 named AS (
-    SELECT o.id, o.type, o.position = 1 AS subject, fresh.id AS event_id, fresh.occurred_at,
-           o.system, o.external_id, o.name, rank.rank
-    FROM fresh
-    CROSS JOIN LATERAL (
-        SELECT ref AS id, item ->> 0 AS system, item ->> 1 AS type, item ->> 2 AS external_id,
-               coalesce(item ->> 4, '') AS name, position
-        FROM unnest(fresh.refs) WITH ORDINALITY AS r (ref, position)
-        JOIN jsonb_array_elements(fresh.objects_named) WITH ORDINALITY AS j (item, place) ON place = position
-    ) AS o
-    LEFT JOIN (SELECT key AS type, value::int AS rank FROM jsonb_each_text(%(ranks)s::jsonb)) AS rank ON rank.type = o.type
+    SELECT fresh.refs[place] AS id, item ->> 1 AS type, place = 1 AS subject, fresh.id AS event_id, fresh.occurred_at,
+           item ->> 0 AS system, item ->> 2 AS external_id, coalesce(item ->> 4, '') AS name,
+           (%(ranks)s::jsonb ->> (item ->> 1))::int AS rank
+    FROM fresh CROSS JOIN LATERAL jsonb_array_elements(fresh.objects_named) WITH ORDINALITY AS j (item, place)
 ), objects AS (
     -- the latest name wins; equal times fall to the greater name, so that the order of arrival does not matter
     INSERT INTO log_object AS known (id, system, type, external_id, name, named_at)
@@ -58,12 +52,11 @@ named AS (
            min(occurred_at) AS first_at, max(occurred_at) AS last_at,
            (array_agg(fresh.id ORDER BY occurred_at, fresh.id))[1] AS first_event,
            (array_agg(refs[1] ORDER BY occurred_at, fresh.id))[1] AS subject_id,
-           (array_agg(fresh.id ORDER BY attempt DESC, occurred_at DESC, rank DESC, fresh.id DESC)
+           (array_agg(fresh.id ORDER BY attempt DESC, occurred_at DESC, (%(kinds)s::jsonb ->> kind)::int DESC, fresh.id DESC)
                FILTER (WHERE status <> ''))[1] AS head_event,
            (array_agg(fresh.id ORDER BY occurred_at DESC, fresh.id DESC)
                FILTER (WHERE amount IS NOT NULL))[1] AS money_event
     FROM fresh
-    JOIN (SELECT key AS kind, value::int AS rank FROM jsonb_each_text(%(kinds)s::jsonb)) AS kinds USING (kind)
     WHERE transaction_id IS NOT NULL
     GROUP BY transaction_id
 ), touched AS (
