@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS invoice (id INTEGER PRIMARY KEY, reference TEXT UNIQU
 CREATE INDEX IF NOT EXISTS invoice_modified_at ON invoice (modified_at);
 CREATE TABLE IF NOT EXISTS invoice_status (role TEXT, subject TEXT, invoice TEXT, status TEXT,
     modified_at TEXT, PRIMARY KEY (role, subject, invoice));
-CREATE TABLE IF NOT EXISTS fault (role TEXT PRIMARY KEY, kind TEXT, remaining INTEGER);
+CREATE TABLE IF NOT EXISTS fault (role TEXT PRIMARY KEY, kind TEXT, after INTEGER, remaining INTEGER);
 """
 TABLES = tuple(line.split()[5] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE"))
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -223,12 +223,15 @@ class World:
             rows = db.execute(query, (role, subject)).fetchall()
         return [InvoiceStatus.model_validate_json(row["status"]) for row in rows]
 
-    def fail_next(self, role: str, kind: str, times: int = 1) -> None:
-        """Make the next writes to a role fail: "busy" (nothing written) or "drop" (written, answer lost)."""
+    def fail_next(self, role: str, kind: str, *, times: int = 1, after: int = 0) -> None:
+        """Make writes to a role fail, once `after` more went through.
+
+        "busy": nothing is written. "drop": it is written and the answer is lost.
+        """
         if kind not in ("busy", "drop"):
             raise ValueError(kind)
         with self.write() as db:
-            db.execute("REPLACE INTO fault VALUES (?, ?, ?)", (role, kind, times))
+            db.execute("REPLACE INTO fault VALUES (?, ?, ?, ?)", (role, kind, after, times))
 
 
 class Sandbox:
@@ -266,9 +269,13 @@ class Sandbox:
 
     def _fault(self) -> str | None:
         with self.world.write() as db:
-            query = "UPDATE fault SET remaining = remaining - 1 WHERE role = ? AND remaining > 0 RETURNING kind"
+            query = "SELECT kind, after FROM fault WHERE role = ? AND remaining > 0"
             row = db.execute(query, (self.role,)).fetchone()
-        return str(row["kind"]) if row is not None else None
+            if row is None:
+                return None
+            column = "after" if row["after"] else "remaining"
+            db.execute(f"UPDATE fault SET {column} = {column} - 1 WHERE role = ?", (self.role,))
+        return None if row["after"] else str(row["kind"])
 
     def _refuse(self, code: str, message: str, status: int = 400) -> Permanent:
         body = json.dumps([{"message": message, "errorCode": code}])

@@ -35,7 +35,7 @@ from opsboard.stack.postgres import wheel_install
 from opsboard.stack.process import Spawn
 
 LOCK = PROJECT / "requirements" / "live.lock"
-FIRM = Path(__file__).with_name("live_firm.py")
+MAKERS = (LOCK, Path(__file__).with_name("live_firm.py"), Path(__file__).with_name("live_build.py"))
 ROLES = ("crm", "psa", "erp")
 LABELS = {"crm": "Tryton CRM", "psa": "Tryton PSA", "erp": "Tryton ERP"}
 START_SECONDS = 60
@@ -65,7 +65,7 @@ class LivePlaces:
     @property
     def firm(self) -> Path:
         """The folder with the dumps and sign-ins of today's firm."""
-        content = LOCK.read_bytes() + FIRM.read_bytes() + f"{datetime.now(UTC):%Y-%m}".encode()
+        content = b"".join(path.read_bytes() for path in MAKERS) + f"{datetime.now(UTC):%Y-%m}".encode()
         return self.home / f"firm-{hashlib.sha256(content).hexdigest()[:16]}"
 
 

@@ -29,25 +29,19 @@ from opsboard.stack.errors import StackError
 MODULES = [
     "party",
     "company",
-    "company_work_time",
     "currency",
     "product",
     "account",
     "account_product",
     "account_invoice",
-    "account_payment",
-    "account_statement",
     "analytic_account",
     "analytic_invoice",
     "sale",
     "sale_opportunity",
-    "sale_invoice_grouping",
     "project",
     "project_invoice",
     "project_revenue",
-    "project_plan",
     "timesheet",
-    "timesheet_cost",
 ]
 
 
