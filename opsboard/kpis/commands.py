@@ -17,12 +17,14 @@ from opsboard.log.models import Transaction
 
 
 def snapshot(day: date | None = None) -> int:
-    """Write what every KPI is on the day (today in UTC when None) for every legal entity and the firm.
+    """Write what every KPI is today and was yesterday (or on `day`), per legal entity and for the firm.
 
-    Again on the same day changes the day's rows. A past day is computed from the log. Returns the number of rows; a
-    query per KPI and three more, whatever the number of records.
+    Again on the same day changes the day's rows. Yesterday is written again because its last minutes, and what came in
+    late, were not in its last row. Returns the number of rows; a query per KPI and three more, whatever the number of
+    records.
     """
-    return _write([day or now().astimezone(UTC).date()])
+    today = now().astimezone(UTC).date()
+    return _write([day] if day else [today - timedelta(days=1), today])
 
 
 def backfill(days: int) -> int:

@@ -16,7 +16,13 @@ from django.utils.translation import gettext as _
 from opsboard.core import money
 from opsboard.kpis.registry import Also, Kpi, Unit
 
-STATUS_WORDS = {"good": "On target", "warn": "Close to target", "bad": "Off target", "unknown": "No target"}
+STATUS_WORDS = {
+    "good": "On target",
+    "warn": "At risk",
+    "bad": "Off target",
+    "no_target": "No target",
+    "unknown": "No data",
+}
 ALSO: dict[Also, tuple[str, Unit]] = {
     "records": ("Records", "count"),
     "value": ("Value", "money"),
@@ -44,7 +50,8 @@ class Figure:
     """A KPI for one person at one moment.
 
     value: None when there is nothing to measure; `sentence` then says why. text, short: the value in words of the
-    person's locale, exact and for a tile. status: good, warn, bad or unknown; word: the same for reading. delta: less
+    person's locale, exact and for a tile. status: good, warn, bad, no_target or unknown; word: the same for
+    reading. delta: less
     the value one period before; better: whether that is an improvement, None when neither. series: the last 13 weeks
     for a sparkline, oldest first, the value last, None where there is no snapshot. count: records behind it;
     excluded: how many of them contribute nothing, and excluded_reason why.
@@ -164,9 +171,11 @@ def short_text(value: Decimal | None, unit: Unit, locale: str) -> str:
 
 
 def status(kpi: Kpi, value: Decimal | None) -> str:
-    """good, warn (missed by less than a tenth of the target), bad; unknown without target or value."""
-    if value is None or kpi.target is None:
+    """good, warn (missed by less than a tenth of the target), bad; no_target, and unknown without a value."""
+    if value is None:
         return "unknown"
+    if kpi.target is None:
+        return "no_target"
     missed = value - kpi.target if kpi.good == "down" else kpi.target - value
     if missed <= 0:
         return "good"
@@ -175,7 +184,7 @@ def status(kpi: Kpi, value: Decimal | None) -> str:
 
 def status_word(kpi: Kpi, value: Decimal | None) -> str:
     """The status for reading."""
-    return _("No data") if value is None else _(STATUS_WORDS[status(kpi, value)])
+    return _(STATUS_WORDS[status(kpi, value)])
 
 
 def better(kpi: Kpi, delta: Decimal | None) -> bool | None:

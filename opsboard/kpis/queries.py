@@ -456,9 +456,16 @@ def _series(person: Person, chosen: Sequence[Kpi], filters: Filters, moment: dat
         if kpi not in stored:
             points = [period(kpi, end_of(day), filters.days) for day in days]
             found = {one.point: one for one in sums(replace(kpi, also=()), points, allowed, filters)}
-            values = [_value(kpi, found[no], True) if no in found else None for no in range(len(days))]
-            trends[kpi.key] = list(zip(days, values, strict=True))
+            trends[kpi.key] = [(day, _past(kpi, found, no)) for no, day in enumerate(days)]
     return trends
+
+
+def _past(kpi: Kpi, found: Mapping[int, Sum], no: int) -> Decimal | None:
+    """The figure at a point. Without records: unknown before the first record there is, none from then on."""
+    if no in found:
+        return _value(kpi, found[no], True)
+    known = bool(found) and no > min(found)
+    return value_of(kpi.aggregate, Decimal(0), 0, None) if known else None
 
 
 def _stored(chosen: Iterable[Kpi], days: list[date], places: list[str]) -> dict[str, Trend]:
@@ -504,6 +511,7 @@ def _traces(kpi: Kpi, points: Trend, locale: str) -> list[dict[str, Any]]:
         "type": "scatter",
         "mode": "lines+markers",
         "name": kpi.label,
+        "meta": {"role": "actual"},
         "x": days,
         "y": [None if value is None else float(value) for _, value in points],
         "text": [value_text(value, kpi.unit, locale) for _, value in points],
@@ -516,9 +524,9 @@ def _traces(kpi: Kpi, points: Trend, locale: str) -> list[dict[str, Any]]:
         "type": "scatter",
         "mode": "lines",
         "name": "Target",
+        "meta": {"role": "target"},
         "x": [days[0], days[-1]],
         "y": [float(kpi.target)] * 2,
-        "line": {"dash": "dash"},
         "hoverinfo": "skip",
     }
     return [actual, target]

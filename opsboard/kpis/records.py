@@ -54,19 +54,25 @@ def transactions(
 
 
 def cases(
-    where: LiteralString, *, contribution: LiteralString, part: LiteralString, flows: tuple[str, ...] = ()
+    where: LiteralString,
+    *,
+    contribution: LiteralString,
+    part: LiteralString,
+    flows: tuple[str, ...] = (),
+    resolutions: tuple[str, ...] = (),
 ) -> Composed:
-    """Exceptions that fulfil `where` (of some flows, if given); their value is the amount at stake."""
+    """Exceptions that fulfil `where` (of some flows, with some resolutions, if given), worth the amount at stake."""
     return SQL("""
         SELECT c.number::text AS id, c.transaction_id, c.number AS case_number, c.entity, c.flow,
             {part} AS part, c.amount, c.currency, {at_stake} AS base, c.opened_at AS began,
             CASE WHEN c.resolved_at <= p.at THEN c.resolved_at END AS ended,
             ({contribution})::numeric AS contribution
         FROM triage_case c
-        WHERE {where}{flows}""").format(
+        WHERE {where}{flows}{resolutions}""").format(
         part=SQL(part),
         at_stake=SQL(AT_STAKE),
         contribution=SQL(contribution),
         where=SQL(where),
         flows=SQL(" AND c.flow = ANY({})").format(Literal(list(flows))) if flows else SQL(""),
+        resolutions=SQL(" AND c.resolution = ANY({})").format(Literal(list(resolutions))) if resolutions else SQL(""),
     )

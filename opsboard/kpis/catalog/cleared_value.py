@@ -4,6 +4,7 @@ from psycopg.sql import Composed
 
 from opsboard.kpis.records import AT_STAKE, cases
 from opsboard.kpis.registry import kpi
+from opsboard.triage.lifecycle import CLOSED_BY_SUCCESS
 
 
 @kpi(
@@ -25,8 +26,8 @@ def cleared_value() -> Composed:
     was open. Excluded: exceptions written off or resolved by hand, and amounts in a currency without a rate.
     """
     return cases(
-        "c.state = 'resolved' AND c.resolved_at > p.since AND c.resolved_at <= p.at"
-        " AND c.resolution IN ('replayed', 'succeeded')",
+        "c.state = 'resolved' AND c.resolved_at > p.since AND c.resolved_at <= p.at",
         contribution=AT_STAKE,
         part="c.category",
+        resolutions=tuple(CLOSED_BY_SUCCESS),
     )
