@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
@@ -18,6 +19,8 @@ from django.shortcuts import resolve_url
 
 from opsboard.accounts.models import ALL_ENTITIES, User
 from opsboard.accounts.roles import PERMISSIONS, UNPLACED_ROLES, role
+
+log = structlog.get_logger("opsboard.security")
 
 # For pages that belong to whoever is signed in, such as the own profile; not in the table of roles.
 SIGNED_IN = "signed_in"
@@ -54,6 +57,7 @@ def required(permission: str) -> Callable[[View[P]], View[P]]:
             if may(request.user, permission):
                 return view(request, *args, **kwargs)
             if isinstance(request.user, User) and request.user.is_active:
+                log.warning("denied", user_id=request.user.pk, permission=permission, path=request.path)
                 raise Http404
             return _sign_in_first(request)
 
