@@ -11,8 +11,8 @@
   const fade = (c, a) => c.replace(/^rgba?\(([^)]+)\)$/, (_, v) => `rgba(${v.split(/[ ,]+/).slice(0, 3).join(",")},${a})`);
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  const trace = t => {
-    const role = t.meta?.role || "s1";
+  const trace = (t, place) => {
+    const role = t.meta?.role || (t.name === "Target" ? "target" : place ? `s${place + 1}` : "actual");
     const c = colour({ actual: "c1", target: "text-2", previous: "cp", band: "c1", s1: "c1", s2: "c2", s3: "c3", s4: "c4", s5: "c5", s6: "c6", bad: "bad", warn: "warn", good: "good" }[role] || "c1");
     const dash = { target: "dot", previous: "dash", s2: "dash", s3: "dot", s4: "dashdot", s5: "longdash" }[role] || "solid";
     if (t.type === "bar") t.marker = { color: role === "previous" ? fade(c, .55) : c, cornerradius: 2, line: { width: 0 } };
@@ -30,7 +30,7 @@
     const axis = { gridcolor: line, linecolor: strong, zerolinecolor: line, tickfont: { color: text, size: 11 }, automargin: true, fixedrange: true, ticks: "" };
     const l = fig.layout || {};
     return {
-      data: fig.data.map(t => trace({ ...t })),
+      data: fig.data.map((t, place) => trace({ ...t }, place)),
       layout: {
         ...l, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 8, r: 14, t: 10, b: 8, ...l.margin }, bargap: .32,
         font: { family: "Inter, system-ui, sans-serif", size: 11, color: text }, hovermode: l.hovermode || "x unified",

@@ -4,6 +4,8 @@ Times come in UTC and are shown in the active time zone; locale is that of the p
 Nothing here emits a style attribute or a script: the content security policy forbids both.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -32,9 +34,16 @@ Number = Decimal | int | float
 # --- icons -----------------------------------------------------------------------------------------------------
 
 
+# What every icon of the set repeats; static/css/base.css says it once (svg.i).
+_REPEATED = re.compile(
+    r' (?:fill="none"|stroke="currentColor"|stroke-width="2"|stroke-linecap="round"|stroke-linejoin="round")'
+)
+
+
 @lru_cache(maxsize=512)
 def _svg(name: str, size: int, classes: str) -> SafeString:
-    return SafeString(lucide(name, size=size, aria_hidden="true", focusable="false", **{"class": classes or "i"}))
+    drawn = lucide(name, size=size, aria_hidden="true", **{"class": f"i {classes}".strip()})
+    return SafeString(_REPEATED.sub("", drawn).replace(" />", "/>"))
 
 
 @register.simple_tag
@@ -457,3 +466,36 @@ def sparkline(
 def title_case_code(value: object) -> str:
     """A code as words: `closed_period` → `Closed period`."""
     return str(value or "").replace("_", " ").replace("-", " ").capitalize()
+
+
+# --- text ------------------------------------------------------------------------------------------------------
+
+
+@register.filter
+def pretty(value: object) -> str:
+    """Data as a person reads it: JSON on many lines, text as it is."""
+    return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+@register.filter
+def sentences(value: object) -> list[str]:
+    """The parts of a message that names several things, one by one."""
+    return [part for part in str(value).split("; ") if part]
+
+
+@register.filter
+def paragraphs(value: object) -> list[str]:
+    """The paragraphs of a docstring, each on one line."""
+    return [" ".join(part.split()) for part in str(value).split("\n\n") if part.strip()]
+
+
+@register.filter
+def less(value: int, by: int) -> int:
+    """The difference of two counts."""
+    return value - by
+
+
+@register.filter
+def milliseconds(value: Number | None) -> str:
+    """A length of time given in milliseconds, in words."""
+    return NONE if value is None else duration(float(value) / 1000)
