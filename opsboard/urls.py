@@ -8,6 +8,7 @@ from opsboard.core import views as core
 urlpatterns = [
     path("api/v1/", include("opsboard.api.urls")),
     path("", include("opsboard.dashboards.urls")),
+    path("quarantine/", include("opsboard.api.page_urls")),
     path("exceptions/", include("opsboard.triage.urls")),
     path("", include("opsboard.accounts.urls")),
     path("livez", core.livez, name="livez"),

@@ -73,10 +73,10 @@ class Needs(BasePermission):
 
 
 def reader(request: Request) -> User:
-    """For whom a query is asked. A service account reads like somebody without a role who sees all legal entities:
-    the scope has been checked, and what hangs on a role (payloads) stays closed.
+    """For whom a query is asked. A service account reads as an executive of all legal entities does: what its scopes
+    opened, and no payloads.
     """
     if isinstance(request.auth, Principal):
-        return User(username=f"service:{request.auth.name}", entities=[ALL_ENTITIES])
+        return User(username=f"service:{request.auth.name}", role="executive", entities=[ALL_ENTITIES])
     user: User = request.user
     return user

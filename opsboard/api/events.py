@@ -250,11 +250,9 @@ def _attribute_faults(attributes: Mapping[str, Any], clean: bool) -> list[Fault]
         Fault(f"/{name}", "is required") for name in ("id", "source", "specversion", "type") if name not in attributes
     ]
     for name, value in attributes.items():
-        if name in _CHECKS or isinstance(value, str):
-            detail = _text_fault(name, value, clean)
-        else:
-            detail = _scalar_fault(value)
-        if detail is None and name not in _CHECKS and not (_NAME.fullmatch(name) and name != "data"):
+        text = name in _CHECKS or isinstance(value, str)
+        detail = _text_fault(name, value, clean) if text else _scalar_fault(value)
+        if name not in _CHECKS and (name == "data" or not _NAME.fullmatch(name)):
             detail = "attribute names are lower-case letters and digits, and not data"
         if detail is not None:
             faults.append(Fault(f"/{contract.escaped(name)}", detail))

@@ -61,7 +61,7 @@ def handler(error: Exception, context: dict[str, Any]) -> Response | None:
 def _read(error: Exception) -> tuple[int, str, list[tuple[str, str]]] | None:
     """Status, detail and faults of an exception that is an answer."""
     if isinstance(error, Refused):
-        return 409, error.reason, []
+        return (409 if error.stale else 422), error.reason, []
     if isinstance(error, Http404 | PermissionDenied):
         return 404, "There is nothing here, or nothing you may see.", []
     if isinstance(error, exceptions.ValidationError):
