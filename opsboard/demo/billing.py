@@ -74,7 +74,7 @@ def tell(firm: Firm, plan: Plan, bills: list[Bill], telling: Telling) -> list[In
     for course in courses:
         telling.receive(course.letter)
         _way(firm, course, telling).go(course.start, course.fate)
-    return [_invoice(course) for course in courses if course.number]
+    return [_invoice(course, course.arrived) for course in courses if course.arrived]
 
 
 def _wait(firm: Firm, plan: Plan, bill: Bill, lane: _Lane, telling: Telling) -> None:
@@ -104,14 +104,14 @@ def _letter(plan: Plan, bill: Bill, moment: datetime) -> Letter:
     year, month = int(bill.period[:4]), int(bill.period[5:])
     dated = min(date(year, month, calendar.monthrange(year, month)[1]), moment.date())
     message = messages.billing(bill, dated, plan.header(bill))
-    request, project = message.payload, bill.project
+    project = bill.project
     facts = {
         "project": project.code,
         "entity": project.entity,
         "customer_psa": project.customer.psa,
         "customer_erp": project.customer.erp,
-        "cost_center": request.cost_center,
-        "currency": request.currency,
+        "cost_center": plan.header(bill).get("cost_center", project.cost_center),
+        "currency": message.currency,
         "date_us": f"{dated:%m/%d/%Y}",
     }
     received = bill.approved_at + timedelta(seconds=20 + (hash_of(message.key) % 40))
@@ -124,10 +124,8 @@ def hash_of(text: str) -> int:
 
 
 def _ceiling(plan: Plan, bill: Bill, lane: _Lane, letter: Letter) -> dict[str, Any]:
-    total = letter.message.payload.total
-    ceiling = plan.ceilings.get(
-        bill.project.code, lane.billed + (total * Decimal("0.6")).quantize(Decimal(1))
-    )
+    total = letter.payload.total
+    ceiling = plan.ceilings.get(bill.project.code, lane.billed + (total * Decimal("0.6")).quantize(Decimal(1)))
     # The hand-made invoice's number comes later, when all are numbered.
     return {
         "billed": lane.billed + total,
@@ -146,7 +144,7 @@ def _fate(firm: Firm, plan: Plan, bill: Bill, letter: Letter, start: datetime) -
         return Fate({"unreachable": "dead", "dropped": "lost"}.get(planned, "failed"), planned)
     if hold and bill.approved_at >= hold:
         return Fate("failed", "credit_hold")
-    dated = letter.message.payload.invoice_date
+    dated = letter.payload.invoice_date
     if trouble.closed(firm, project.entity, f"{dated:%Y-%m}", start):
         rng = firm.stream("reopened", letter.message.key)
         early, _, reopened = trouble.early_close(firm)
@@ -160,7 +158,7 @@ def _fate(firm: Firm, plan: Plan, bill: Bill, letter: Letter, start: datetime) -
 def _way(firm: Firm, course: Course, telling: Telling) -> Way:
     """The steps of a posting as the flow tells them: draft, then post."""
     project, letter = course.bill.project, course.letter
-    request = letter.message.payload
+    request = letter.payload
     rng = firm.stream("latency", letter.message.key)
     draft, post = rng.randrange(180, 900), rng.randrange(400, 2600)
     invoice = Ref(ERP, "invoice", course.number, "created")
@@ -195,16 +193,15 @@ def _number(firm: Firm, courses: list[Course]) -> None:
             course.letter.facts["other"] = next_number(course.bill.project.entity)
 
 
-def _invoice(course: Course) -> Invoice:
-    request = course.letter.message.payload
-    assert course.arrived is not None
+def _invoice(course: Course, arrived: datetime) -> Invoice:
+    request = course.letter.payload
     return Invoice(
         number=course.number,
         bill=course.bill,
         reference=course.letter.key,
         invoice_date=request.invoice_date,
         due_on=request.invoice_date + timedelta(days=PAYMENT_DAYS),
-        posted_at=course.arrived,
+        posted_at=arrived,
         total=request.total,
         currency=request.currency,
         customer_erp=course.bill.project.customer.erp,
@@ -220,7 +217,7 @@ def already_there(items: list[Item]) -> Iterator[tuple[Item, str, Decimal]]:
     """
     lost = [item for item in items if item.state == "unknown"]
     for item in items:
-        request = item.letter.message.payload
+        request = item.letter.payload
         if item.error and item.error["code"] == "ALREADY_BILLED":
             yield item, business_part(item.letter.key) + "manual", request.total - MANUAL_DIFFERENCE
         elif lost and item is lost[0]:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 from django.db.transaction import atomic
 
 from opsboard.accounts.models import User
@@ -25,7 +26,7 @@ from opsboard.core import clock, ids
 from opsboard.core.errors import Refused
 from opsboard.demo import expenses, firm, rates, story, world
 from opsboard.demo.telling import LANDSCAPE, Act, Item, Letter, merged
-from opsboard.jobs.models import Cursor, Taken, WorkItem
+from opsboard.jobs.models import Cursor, WorkItem
 from opsboard.kpis import commands as kpis
 from opsboard.log import commands as log
 from opsboard.log.entry import Entry
@@ -37,6 +38,7 @@ from opsboard.triage.models import Case
 
 SEED = 2026
 BATCH = 500
+TAKE = "INSERT INTO jobs_taken (landscape, flow, source) SELECT %s, %s, unnest(%s::text[]) ON CONFLICT DO NOTHING"
 MARKER = ("urn:opsboard:demo:loader", "loaded")
 # The demo accounts (accounts, demo_accounts) that do each team's work. Without them nobody has done anything.
 PEOPLE = {
@@ -76,7 +78,7 @@ def loaded() -> Anchor | None:
     event = Event.objects.filter(id=ids.event_id(*MARKER)).first()
     if event is None:
         return None
-    data: dict[str, Any] = Payload.objects.get(seq=event.seq, recorded_at=event.recorded_at).data
+    data: Any = Payload.objects.get(seq=event.seq, recorded_at=event.recorded_at).data
     return Anchor(data["seed"], datetime.fromisoformat(data["as_of"]), data["scale"])
 
 
@@ -151,15 +153,15 @@ class _Loader:
         appended = accept(self.batch)
         if appended.conflicts:
             named = self.batch[appended.conflicts[0]].id
-            raise Refused(
-                f"The log has other events of the demo than these ({named}): load into an empty database."
-            )
+            raise Refused(f"The log has other events of the demo than these ({named}): load into an empty database.")
         self.report.counts["events"] += len(appended.accepted)
         self.report.counts["events known before"] += len(appended.duplicates)
         self.batch, self.failed = [], set()
 
     def act(self, act: Act) -> None:
         """Do what a person did, by the command; without the demo accounts only the replay is told."""
+        if act.letter.log_key in self.failed:
+            self.flush()
         case = _open_case(act.letter.transaction) if self.people else None
         if case is None:
             if act.verb == "replay":
@@ -190,7 +192,6 @@ def _send(loader: _Loader, events: Iterable[Entry | Act]) -> None:
         if isinstance(one, Entry):
             loader.add(one)
         else:
-            loader.flush()
             loader.act(one)
     loader.flush()
 
@@ -204,8 +205,9 @@ def _replayed(act: Act) -> Entry:
     letter = act.letter
     return Entry(
         source=f"urn:opsboard:{LANDSCAPE}:{letter.flow}", id=f"{letter.message.key}/{act.attempt + 1}/replayed",
-        type="opsboard.job.replayed", kind="replayed", flow=letter.flow, key=f"{LANDSCAPE}:{letter.message.key}",
-        entity=letter.message.entity, attempt=act.attempt + 1, occurred_at=act.at, received_at=act.at, system="opsboard",
+        type="opsboard.job.replayed", kind="replayed", flow=letter.flow, key=letter.log_key[1],
+        entity=letter.message.entity, attempt=act.attempt + 1, occurred_at=act.at, received_at=act.at,
+        system="opsboard",
     )  # fmt: skip
 
 
@@ -305,10 +307,8 @@ def _sandbox(told: story.Story, report: Report) -> None:
     world.write_connections(Path(settings.OPSBOARD_CONNECTIONS), path)
     for flow in world.all_flows():
         sources, cursor = world.read_to_end(flow, path)
-        Taken.objects.bulk_create(
-            [Taken(landscape=LANDSCAPE, flow=flow.key, source=source) for source in sorted(sources)],
-            batch_size=2_000, ignore_conflicts=True,
-        )  # fmt: skip
+        with connection.cursor() as db:  # one array instead of ten thousand rows of parameters
+            db.execute(TAKE, [LANDSCAPE, flow.key, sorted(sources)])
         Cursor.objects.update_or_create(
             landscape=LANDSCAPE, flow=flow.key, defaults={"value": cursor, "read_at": told.firm.as_of}
         )

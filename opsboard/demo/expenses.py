@@ -49,9 +49,7 @@ def tell(firm: Firm, telling: Telling) -> None:
         _tell_one(firm, telling, (approved, project, person, report), stuck.get(report, ""))
 
 
-def _tell_one(
-    firm: Firm, telling: Telling, what: tuple[datetime, Project, Consultant, str], open_cause: str
-) -> None:
+def _tell_one(firm: Firm, telling: Telling, what: tuple[datetime, Project, Consultant, str], open_cause: str) -> None:
     approved, project, person, report = what
     rng = firm.stream("expense", report)
     amount = Decimal(rng.randrange(45, 1900)) + Decimal(rng.randrange(100)) / 100
@@ -81,11 +79,11 @@ def _tell_one(
                 received_at=moment + timedelta(seconds=rng.randrange(2, 40)),
                 error=error,
                 **said,
-            )  # fmt: skip
+            )
         )
 
-    say("received", approved, amount=amount, currency=project.currency, system=PSA,
-        payload={"report": report, "employee": person.code, "project": project.code, "amount": str(amount)})  # fmt: skip
+    claim = {"report": report, "employee": person.code, "project": project.code, "amount": str(amount)}
+    say("received", approved, amount=amount, currency=project.currency, system=PSA, payload=claim)
     _go(firm, rng, say, approved + timedelta(minutes=rng.randrange(4, 90)), report, open_cause)
 
 

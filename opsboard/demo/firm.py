@@ -167,9 +167,7 @@ def _consultants(seed: int, count: int) -> tuple[Consultant, ...]:
     rng = _random(seed, "consultants")
     people = []
     pools = {
-        country: [
-            f"{first} {last}" for first, last in zip(FIRST_NAMES[country], _mixed(rng, country), strict=True)
-        ]
+        country: [f"{first} {last}" for first, last in zip(FIRST_NAMES[country], _mixed(rng, country), strict=True)]
         for country in ("DE", "US")
     }
     for position in range(count):
@@ -239,7 +237,7 @@ def _projects(
                 end,
                 cycle,
                 team,
-            )  # fmt: skip
+            )
         )
     return tuple(projects)
 
@@ -295,7 +293,7 @@ def _waiting(seed: int, as_of: datetime, customers: tuple[Customer, ...]) -> tup
                 line,
                 rng.choice(SALES),
                 won,
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 

@@ -14,9 +14,7 @@ from opsboard.demo.firm import Opportunity
 from opsboard.demo.trouble import CRM, ERP, PSA
 from opsboard.demo.work import Bill, Card
 
-BILLING, CONVERSION, STATUS = (
-    flows()[key] for key in ("time-to-billing", "opportunity-to-project", "invoice-status")
-)
+BILLING, CONVERSION, STATUS = (flows()[key] for key in ("time-to-billing", "opportunity-to-project", "invoice-status"))
 
 
 @dataclass
@@ -79,9 +77,7 @@ def card_record(card: Card, changes: Mapping[str, Any]) -> Record:
     }
     return Record(
         ref=Ref(PSA, "time_entry", card.id, "source"),
-        version="/".join(
-            (project.code, card.person.code, card.worked_on.isoformat(), str(card.hours), str(card.rate))
-        ),
+        version="/".join((project.code, card.person.code, card.worked_on.isoformat(), str(card.hours), str(card.rate))),
         changed_at=card.approved_at,
         data=data | dict(changes),
     )
@@ -124,9 +120,7 @@ def conversion(deal: Opportunity) -> Message:
     return _carry(CONVERSION, [record])
 
 
-def status(
-    invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | None, moment: datetime
-) -> Message:
+def status(invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | None, moment: datetime) -> Message:
     """Where the invoice stood at a moment, as the sandbox ERP gives it."""
     project = invoice.bill.project
     data = {

@@ -67,18 +67,16 @@ def make(firm: Firm, bills: list[Bill]) -> Plan:
     by_project: dict[str, list[Bill]] = defaultdict(list)
     for bill in bills:
         by_project[bill.project.code].append(bill)
-        if late.get(bill.project.code) == bill.approved_at and bill.period == blocked_period(
-            firm.as_of.date()
-        ):
+        if late.get(bill.project.code) == bill.approved_at and bill.period == blocked_period(firm.as_of.date()):
             plan.heads[(bill.project.code, bill.approved_at)] = "closed_period"
     taken = {code for code, _ in plan.heads}
     for cause in _wanted(firm):
         for project in _shuffled(firm, cause):
-            bill = _head(firm, by_project[project.code], cause)
-            if bill is None or project.code in taken or not _suits(cause, project, taken, firm):
+            head = _head(firm, by_project[project.code], cause)
+            if head is None or project.code in taken or not _suits(cause, project, taken, firm):
                 continue
             taken.add(project.code)
-            _set(plan, cause, project, bill, by_project[project.code])
+            _set(plan, cause, project, head, by_project[project.code])
             break
     return plan
 
@@ -141,8 +139,6 @@ def _set(plan: Plan, cause: str, project: Project, bill: Bill, bills: list[Bill]
     elif cause == "ceiling":
         before = [one for one in bills if one.approved_at < bill.approved_at]
         own = sum((card.amount for card in bill.cards), Decimal(0))
-        plan.ceilings[project.code] = (
-            sum((card.amount for one in before for card in one.cards), Decimal(0)) + own / 2
-        )
+        plan.ceilings[project.code] = sum((card.amount for one in before for card in one.cards), Decimal(0)) + own / 2
     elif cause in ("pending", "inactive"):
         plan.statuses[project.code] = "pending" if cause == "pending" else "closed"

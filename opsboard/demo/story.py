@@ -76,9 +76,7 @@ def _introduce(firm: Firm, telling: Telling) -> None:
         )  # fmt: skip
 
 
-def _convert(
-    firm: Firm, telling: Telling, deal: Opportunity, project: Project | None, open_cause: str = ""
-) -> None:
+def _convert(firm: Firm, telling: Telling, deal: Opportunity, project: Project | None, open_cause: str = "") -> None:
     """A won deal becomes a project; or with `open_cause` it has not."""
     rng = firm.stream("conversion", deal.number)
     received = deal.closed_at + timedelta(seconds=rng.randrange(20, 300))
@@ -102,7 +100,7 @@ def _convert(
     Way(firm, telling, letter, steps, lambda: ([made, erp], code)).go(received + timedelta(seconds=3), fate)
 
 
-# ---- invoice → payment ------------------------------------------------------------------------------------------------
+# ---- invoice → payment ---------------------------------------------------------------------------------------------
 
 
 def _settle(firm: Firm, telling: Telling, invoices: list[Invoice]) -> None:
@@ -119,7 +117,7 @@ def _settle(firm: Firm, telling: Telling, invoices: list[Invoice]) -> None:
     stuck = _stuck(firm, letters)
     free: dict[str, datetime] = {}
     for letter, invoice in letters:
-        telling.receive(letter)
+        telling.receive(letter, checked=False)
         fate = _open(stuck.get(letter.message.key)) or way.draw(firm, letter, letter.received_at)
         start = max(letter.received_at + timedelta(seconds=2), free.get(invoice.number, letter.received_at))
         arrived = _status_way(firm, telling, letter, invoice).go(start, fate)
@@ -127,9 +125,7 @@ def _settle(firm: Firm, telling: Telling, invoices: list[Invoice]) -> None:
             free[invoice.number] = arrived + timedelta(seconds=1)
 
 
-def _status(
-    invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | None, moment: datetime
-) -> Letter:
+def _status(invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | None, moment: datetime) -> Letter:
     message = messages.status(invoice, state, open_amount, paid_on, moment)
     received = moment + timedelta(seconds=15 + billing.hash_of(message.key) % 45)
     return Letter(STATUS.key, message, received, {"opportunity": invoice.bill.project.opportunity.number})
@@ -176,9 +172,7 @@ def _stuck(firm: Firm, letters: list[tuple[Letter, Invoice]]) -> dict[str, str]:
     recent = [letter for letter in last.values() if begin <= letter.received_at <= end]
     count = min(len(trouble.STATUS_OPEN), len(recent))
     chosen = firm.stream("stuck").sample(recent, count)
-    return {
-        letter.message.key: cause for letter, cause in zip(chosen, trouble.STATUS_OPEN[:count], strict=True)
-    }
+    return {letter.message.key: cause for letter, cause in zip(chosen, trouble.STATUS_OPEN[:count], strict=True)}
 
 
 def _open(cause: str | None) -> Fate | None:
@@ -191,7 +185,7 @@ def _status_way(firm: Firm, telling: Telling, letter: Letter, invoice: Invoice) 
     project = invoice.bill.project
     to_psa = Ref(PSA, "project", project.code, "written", project.name)
     to_crm = Ref(CRM, "opportunity", project.opportunity.number, "written", project.opportunity.name)
-    sent = {"state": letter.message.payload.state, "open_amount": str(letter.message.payload.open_amount)}
+    sent = {"state": letter.payload.state, "open_amount": str(letter.payload.open_amount)}
     took = [rng.randrange(90, 700) for _ in range(2)]
 
     def steps() -> list[Sent]:

@@ -41,9 +41,19 @@ class Letter:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def payload(self) -> Any:
+        """The canonical object it carries: a billing request, a won opportunity, an invoice's status."""
+        return self.message.payload
+
+    @property
     def transaction(self) -> UUID:
         """Id of its transaction in the log."""
         return transaction_of(LANDSCAPE, self.flow, self.message.key)
+
+    @property
+    def log_key(self) -> tuple[str, str]:
+        """Flow and business key of the transaction, as the log has them."""
+        return self.flow, f"{LANDSCAPE}:{self.message.key}"
 
     @property
     def key(self) -> str:
@@ -82,8 +92,8 @@ class Telling:
     acts: list[Act] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
 
-    def receive(self, letter: Letter) -> None:
-        """It came in and was checked."""
+    def receive(self, letter: Letter, *, checked: bool = True) -> None:
+        """It came in, and was checked against the target's rules where the flow does that."""
         message = letter.message
         refs = tuple(_named(ref) for ref in message.refs)
         self.entries.append(
@@ -99,9 +109,10 @@ class Telling:
                 currency=message.currency,
                 system=message.refs[0].system,
                 payload=message.payload.model_dump(mode="json"),
-            )  # fmt: skip
+            )
         )
-        self._say(letter, "validated", 1, letter.received_at + timedelta(seconds=1), latency_ms=35)
+        if checked:
+            self._say(letter, "validated", 1, letter.received_at + timedelta(seconds=1), latency_ms=35)
 
     def attempt(self, letter: Letter, number: int, at: datetime, steps: Sequence[Sent]) -> datetime:
         """What was sent in an attempt; returns when that was done."""
@@ -116,18 +127,14 @@ class Telling:
             at += timedelta(milliseconds=sent.latency_ms + 40)
         return at
 
-    def arrive(
-        self, letter: Letter, number: int, at: datetime, refs: Sequence[Ref], reference: str
-    ) -> datetime:
+    def arrive(self, letter: Letter, number: int, at: datetime, refs: Sequence[Ref], reference: str) -> datetime:
         """The target has it."""
         objects = tuple(_named(ref) for ref in refs)
         answer = {"reference": reference, "idempotency_key": letter.key, "found_by_look_up": False}
         self._say(letter, "acknowledged", number, at, objects=objects, payload=answer, system=refs[0].system)
         return at
 
-    def refuse(
-        self, letter: Letter, number: int, at: datetime, cause: str, kind: str = "rejected"
-    ) -> dict[str, Any]:
+    def refuse(self, letter: Letter, number: int, at: datetime, cause: str, kind: str = "rejected") -> dict[str, Any]:
         """The target answered with an error (or did not answer); returns the error as events carry it."""
         error = CAUSES[cause].error(letter.facts)
         self._say(letter, kind, number, at, error=error, system=error["system"])
@@ -145,12 +152,10 @@ class Telling:
                 occurred_at=at,
                 received_at=at + timedelta(seconds=20),
                 **said,
-            )  # fmt: skip
+            )
         )
 
-    def _say(
-        self, letter: Letter, kind: str, number: int, at: datetime, *, step: str = "", **said: Any
-    ) -> None:
+    def _say(self, letter: Letter, kind: str, number: int, at: datetime, *, step: str = "", **said: Any) -> None:
         refs = [ref for ref in letter.message.refs if ref.type not in DETAILS]
         objects = (*(_named(ref) for ref in refs), *said.pop("objects", ()))
         entry = self._entry(
@@ -167,7 +172,7 @@ class Telling:
             type=f"opsboard.job.{step.partition('.')[2] or kind}",
             kind=kind,
             flow=letter.flow,
-            key=f"{LANDSCAPE}:{letter.message.key}",
+            key=letter.log_key[1],
             entity=letter.message.entity,
             attempt=number,
             occurred_at=at,
@@ -175,9 +180,7 @@ class Telling:
         )
 
 
-DETAILS = {
-    "time_entry"
-}  # told once, when the message is received: each later event would only repeat hundreds of them
+DETAILS = {"time_entry"}  # told once, when the message is received: each later event would only repeat hundreds of them
 
 
 def _named(ref: Ref) -> Named:

@@ -43,9 +43,7 @@ class Cause:
             "code": self.code,
             "message": message,
             "http_status": self.http_status,
-            "body": message
-            if self.code is None
-            else f'[{{"message": "{message}", "errorCode": "{self.code}"}}]',
+            "body": message if self.code is None else f'[{{"message": "{message}", "errorCode": "{self.code}"}}]',
         }
 
 
@@ -81,18 +79,21 @@ CAUSES = {
             "The amount exceeds the billing ceiling of project {project}: {billed} of {ceiling} {currency}.",
             "USER_ERROR",
         ),
-        Cause("billed", ERP, "This time was already billed as {other}: {other_total} {currency}.", "ALREADY_BILLED", None),
+        Cause("billed", ERP, "This time was already billed as {other}: {other_total} {currency}.", "ALREADY_BILLED",
+              None),
         Cause(
             "permission", ERP,
             "Permission Violation: You need a higher level of the 'Transactions -> Invoice' permission to access this"
             " page. Please contact your account administrator.", "INSUFFICIENT_PERMISSION", 403,
         ),
-        Cause("unreachable", ERP, "The ERP did not answer within 30 seconds: connection timed out.", "CONNECT_TIMEOUT", 504),
+        Cause("unreachable", ERP, "The ERP did not answer within 30 seconds: connection timed out.", "CONNECT_TIMEOUT",
+              504),
         Cause("busy", ERP, "Concurrent request limit exceeded. Request blocked.", "CONCURRENCY_LIMIT_EXCEEDED", 429),
         Cause("dropped", ERP, "The connection was closed before the answer came.", "DROPPED", None),
         Cause(
             "schema", ERP,
-            "Error while accessing a resource. Unknown field custbody_psa_project on record invoice.", "INVALID_FIELD_NAME",
+            "Error while accessing a resource. Unknown field custbody_psa_project on record invoice.",
+            "INVALID_FIELD_NAME",
         ),
         Cause("tax_number", ERP, "Please enter value(s) for: Tax Reg. Number", "USER_ERROR"),
         Cause("subsidiary", ERP, "Invalid subsidiary reference key {seller}.", "INVALID_KEY_OR_REF"),
@@ -171,8 +172,8 @@ def patches(firm: Firm) -> tuple[Patch, ...]:
         Patch(at(release, 0), at(release + timedelta(days=4), 0), "time-to-billing", "schema", 0.8,
               at(release + timedelta(days=4), 9)),
         # CRM's field security was reset by a deployment; sales saw old invoice states for a week.
-        Patch(at(monday - timedelta(weeks=19), 0), at(monday - timedelta(weeks=18), 0), "invoice-status", "crm_access", 0.35,
-              at(monday - timedelta(weeks=18), 8)),
+        Patch(at(monday - timedelta(weeks=19), 0), at(monday - timedelta(weeks=18), 0), "invoice-status", "crm_access",
+              0.2, at(monday - timedelta(weeks=18), 8)),
         # An evening without ERP: retried, and given up for some.
         Patch(at(outage, 12), at(outage + timedelta(days=1), 0), "", "unreachable", 0.5,
               at(outage + timedelta(days=1), 7)),

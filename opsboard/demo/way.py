@@ -14,9 +14,7 @@ from opsboard.demo.telling import Act, Item, Letter, Sent, Telling
 
 SECONDS_TO_LOSE = 30  # how long the target is waited for
 DEAD_AFTER = 6  # attempts
-QUIET = timedelta(
-    days=14
-)  # the last two weeks are planned: nothing is drawn that would have to be mended tomorrow
+QUIET = timedelta(days=14)  # the last two weeks are planned: nothing is drawn that would have to be mended tomorrow
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,7 @@ def draw(firm: Firm, letter: Letter, moment: datetime) -> Fate:
     """The fate of a message that nothing was planned for."""
     rng = firm.stream("fate", letter.message.key)
     for patch in trouble.patches(firm):
-        if (
-            patch.start <= moment < patch.end
-            and patch.flow in ("", letter.flow)
-            and rng.random() < patch.share
-        ):
+        if patch.start <= moment < patch.end and patch.flow in ("", letter.flow) and rng.random() < patch.share:
             if patch.cause == "unreachable":
                 return Fate("given_up" if rng.random() < 0.3 else "passing", patch.cause, patch.mended)
             return Fate("refused", patch.cause, patch.mended)
@@ -95,9 +89,7 @@ class Way:
         error = self.telling.refuse(self.letter, 1, moment, fate.cause, kind)
         if fate.kind == "lost":
             # The target is asked again tonight: until then people can see what an unknown outcome looks like.
-            self.telling.items.append(
-                Item(self.letter, "unknown", 1, error, self.firm.as_of + timedelta(hours=9))
-            )
+            self.telling.items.append(Item(self.letter, "unknown", 1, error, self.firm.as_of + timedelta(hours=9)))
         elif fate.kind == "failed":
             self.telling.items.append(Item(self.letter, "failed", 1, error))
         return 1, moment
@@ -109,9 +101,7 @@ class Way:
         for number in range(1, tries + 1):
             last = number == DEAD_AFTER
             moment += timedelta(seconds=SECONDS_TO_LOSE if fate.cause == "unreachable" else 2)
-            error = self.telling.refuse(
-                self.letter, number, moment, fate.cause, "dead_lettered" if last else "retried"
-            )
+            error = self.telling.refuse(self.letter, number, moment, fate.cause, "dead_lettered" if last else "retried")
             if not last:
                 moment += timedelta(seconds=2**number + rng.random() * 3)
         if fate.kind == "dead":
@@ -123,7 +113,8 @@ class Way:
         rng = self.firm.stream("repair", self.letter.message.key)
         mended = max(fate.mended or failed, failed) + timedelta(seconds=rng.randrange(600, 2400))
         acts = self.telling.acts
-        acts.append(Act("take", failed + (mended - failed) * 0.6, self.letter, number))
+        if rng.random() < 0.7:  # the rest is replayed from the queue, together
+            acts.append(Act("take", failed + (mended - failed) * 0.6, self.letter, number))
         if rng.random() < 0.5 and fate.cause in SAID:
             acts.append(Act("comment", mended - timedelta(minutes=2), self.letter, number, SAID[fate.cause]))
         acts.append(Act("replay", mended, self.letter, number, DONE.get(fate.cause, "cause removed")))

@@ -39,9 +39,7 @@ def build(story: Story, path: Path) -> World:
             legal_entity=_entities(story),
             rate=_rates(story.firm),
             period=_periods(story.firm),
-            cost_center=[
-                {"code": code, "department": name} for code, name in story.firm.cost_centers.items()
-            ],
+            cost_center=[{"code": code, "department": name} for code, name in story.firm.cost_centers.items()],
             crm_account=_accounts(story.firm),
             erp_customer=_customers(story),
             opportunity=_opportunities(story),
@@ -77,17 +75,17 @@ def write_connections(target: Path, sandbox: Path) -> None:
 
 def read_to_end(flow: Flow, sandbox: Path) -> tuple[set[str], str]:
     """Everything the flow would take from the sandbox: sources, and the cursor behind the last."""
-    config = {
-        role: {"connector": "sandbox", "role": role, "path": str(sandbox)} for role in ("crm", "psa", "erp")
-    }
+    config = {role: {"connector": "sandbox", "role": role, "path": str(sandbox)} for role in ("crm", "psa", "erp")}
     keys = {role: key for key, (role, _, _) in CONNECTIONS.items()}
     systems = {role: connect(config[role], keys[role]) for role in flow.roles}
     sources: set[str] = set()
     cursor: str | None = None
     while True:
         found = flow.collect(systems, cursor, lambda sources: set())
-        for one in (*found.messages, *found.problems):
-            sources.update(one.sources)
+        for message in found.messages:
+            sources.update(message.sources)
+        for problem in found.problems:
+            sources.update(problem.sources)
         cursor = found.cursor
         if not found.more:
             return sources, cursor
@@ -153,9 +151,7 @@ def _periods(firm: Firm) -> Iterator[Row]:
 
 
 def _accounts(firm: Firm) -> list[Row]:
-    known = {
-        customer.crm: customer for customer in (*firm.customers, *(deal.customer for deal in firm.waiting))
-    }
+    known = {customer.crm: customer for customer in (*firm.customers, *(deal.customer for deal in firm.waiting))}
     return [
         {
             "code": one.crm,
@@ -232,7 +228,7 @@ def _unreported(story: Story) -> Iterator[Row]:
     """What ERP has of messages that have not arrived."""
     last = _last_numbers(story)
     for item, reference, total in billing.already_there(story.telling.items):
-        request = item.letter.message.payload
+        request = item.letter.payload
         number = item.letter.facts.get("other")
         if not number:
             last[request.legal_entity] += 1

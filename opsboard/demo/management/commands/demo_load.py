@@ -32,9 +32,7 @@ class Command(BaseCommand):
         """Load and say what was loaded, and how long it took."""
         started = perf_counter()
         try:
-            report = commands.load(
-                seed=options["seed"], as_of=options["as_of"], scale=options["scale"], by="demo data"
-            )
+            report = commands.load(seed=options["seed"], as_of=options["as_of"], scale=options["scale"], by="demo data")
         except Refused as refused:
             raise CommandError(refused.reason) from refused
         for line in commands.summary(report):
