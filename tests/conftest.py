@@ -23,15 +23,35 @@ import redis
 from django.conf import settings
 
 from opsboard.stack import postgres, redis_server
-from opsboard.stack.paths import Paths, ensure_secret_key, remove_sockets
+from opsboard.stack.paths import Paths, ensure_secret_key, remove_sockets, take_lock
 from opsboard.stack.process import Crew
+
+PREFIX = "opsboard-test-"
+
+
+def _remove(folder: Path) -> None:
+    """Delete the data directory of a run, with what of it lies elsewhere."""
+    paths = Paths(folder / "data")
+    postgres.remove(paths)
+    remove_sockets(paths)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_killed_runs() -> None:
+    """Delete what runs that were killed left on disk: their servers are gone, and so is the keeper's lock."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/data/keeper.lock"):
+        free = take_lock(lock) if os.access(lock, os.W_OK) else None
+        if free:
+            _remove(lock.parents[1])
+            free.close()
 
 
 class Servers:
     """The embedded servers of this run, in a temporary data directory."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="opsboard-test-"))
+        _clear_killed_runs()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder.chmod(0o711)  # as root, PostgreSQL's own user passes through
         self.paths = Paths(self.folder / "data")
         self.paths.prepare()
@@ -46,9 +66,7 @@ class Servers:
         """Stop both servers and remove their files."""
         atexit.unregister(self.stop)
         self.crew.stop_all()
-        postgres.remove(self.paths)
-        remove_sockets(self.paths)
-        shutil.rmtree(self.folder)
+        _remove(self.folder)
 
 
 def _begin() -> Servers | None:
