@@ -10,7 +10,7 @@ What the firm's words mean in Tryton:
   or delete the entries. So an entry is approved when `timesheet.line.invoice_line` is set; its rate and currency
   are that line's. PSA's draft is never posted: the invoice is ERP's.
 * The idempotency key is the invoice's `reference` in ERP and a line of the project's `comment` in PSA.
-* An invoice's status is a note (`ir.note`) on the opportunity and the project, one per invoice.
+* An invoice's status is a note (`ir.note`) on the opportunity and the project; the last one counts.
 """
 
 from __future__ import annotations
@@ -143,20 +143,13 @@ class Tryton:
         return Found(self._customer_ref(party, role), "", data)
 
     def _show(self, resource: str, status: InvoiceStatus) -> None:
-        """Keep one note per invoice; an older status that arrives late changes nothing."""
-        domain = [["resource", "=", resource], ["message", "like", _like(f"Invoice {status.invoice_number} ")]]
-        note = self._one("ir.note", domain, ("message",))
-        text = _note(status)
-        if note is None:
-            self.rpc.create("ir.note", [{"resource": resource, "message": text}])
-            return
-        shown = NOTE.match(note["message"])
-        if shown is not None and progress(shown["state"], Decimal(shown["open"])) > progress(
-            status.state, status.open_amount
-        ):
-            return
-        if note["message"] != text:
-            self.rpc.write("ir.note", [note["id"]], {"message": text})
+        """Add a note unless one says the same or more; Tryton's notes cannot be changed, so they are a history."""
+        begin = _like(f"Invoice {status.invoice_number}{SEPARATOR}")
+        notes = self.rpc.search_read("ir.note", [["resource", "=", resource], ["message", "like", begin]], ["message"])
+        now = progress(status.state, status.open_amount)
+        shown = [match for note in notes if (match := NOTE.match(note["message"]))]
+        if all(progress(match["state"], Decimal(match["open"])) < now for match in shown):
+            self.rpc.create("ir.note", [{"resource": resource, "message": _note(status)}])
 
 
 class TrytonCRM(Tryton):
@@ -497,9 +490,11 @@ class TrytonERP(Tryton):
         ]
 
     def post_invoice(self, invoice_id: str, invoice_date: date) -> FoundInvoice:
-        """Set the date and post; Tryton numbers it."""
+        """Set the dates and post; Tryton numbers it. The term runs from today: nobody pays before he was asked."""
         number = int(invoice_id)
-        self.rpc.write("account.invoice", [number], {"invoice_date": invoice_date})
+        asked = max(invoice_date, datetime.now(UTC).date())
+        dates = {"invoice_date": invoice_date, "payment_term_date": asked}
+        self.rpc.write("account.invoice", [number], dates)
         self.rpc.button("account.invoice", "post", [number])
         return self._invoices([["id", "=", number]])[0]
 

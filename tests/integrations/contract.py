@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from integrations.canonical import BillingLine, BillingRequest, InvoiceStatus, WonOpportunity
+from integrations.canonical.base import Canonical
 from integrations.errors import Permanent, Unknown
 from integrations.flows import Flow, Message, flows, idempotency_key
 from integrations.flows.base import business_part
@@ -37,9 +39,11 @@ class Book:
         while more:
             collected = flow.collect(firm.systems, cursor, self.taken)
             cursor, more = collected.cursor, collected.more
-            for carried in (*collected.messages, *collected.problems):
-                self.sources.update(carried.sources)
             messages += collected.messages
+            for message in collected.messages:
+                self.sources.update(message.sources)
+            for problem in collected.problems:
+                self.sources.update(problem.sources)
         return [message for message in messages if message.lane == subject]
 
 
@@ -81,7 +85,7 @@ class Contract:
         assert project.data["opportunity"] == number
         assert project.data["tasks"] == ["Discovery", "Delivery", "Hand-over"]
         assert book.collect(flow, firm, f"opportunity/{number}") == []
-        buyer = message.payload.customer
+        buyer = _as(WonOpportunity, message).customer
         in_erp = firm.systems["erp"].find_customer("", buyer.tax_id)
         assert in_erp.ref.id != buyer.code  # every system numbers the same customer differently
 
@@ -89,7 +93,7 @@ class Contract:
         project = firm.project_with_time("good", [4, 6, 2])
         flow, message, key = self.one(firm, book, project)
         assert message.amount == Decimal(12) * 150
-        assert [line.hours for line in message.payload.lines] == [Decimal(6), Decimal(6)]
+        assert [line.hours for line in _as(BillingRequest, message).lines] == [Decimal(6), Decimal(6)]
         assert flow.check(firm.systems, message.payload) == []
         posted = flow.post(firm.systems, message.payload, key, book.step)
         assert book.steps == ["invoice.drafted", "invoice.posted"]
@@ -143,7 +147,7 @@ class Contract:
         project = firm.project_with_time("good", [8])
         flow, message, key = self.one(firm, book, project)
         posted = flow.post(firm.systems, message.payload, key, book.step)
-        payload = message.payload
+        payload = _as(BillingRequest, message)
         other = payload.model_copy(update={"lines": (_dearer(payload.lines[0]),)})
         with pytest.raises(Permanent, match=posted.reference):
             flow.post(firm.systems, other, idempotency_key(flow.key, message.key, other), book.step)
@@ -183,8 +187,9 @@ class Contract:
             status.post(firm.systems, one.payload, key_of(status, one), book.step)
         assert firm.notes("crm", number) == [f"{invoice} paid 0.00"]
         assert firm.notes("psa", project) == [f"{invoice} paid 0.00"]
-        assert [one.payload.open_amount for one in (posted, partly, paid)] == [1200, 700, 0]
-        assert paid.payload.paid_on is not None
+        amounts = [_as(InvoiceStatus, one).open_amount for one in (posted, partly, paid)]
+        assert amounts == [1200, 700, 0]
+        assert _as(InvoiceStatus, paid).paid_on is not None
 
     def statuses(self, firm: Firm, book: Book, invoice: str) -> list[Message]:
         """New status messages of an invoice."""
@@ -207,5 +212,14 @@ class Contract:
         assert {record.source for record in psa.approved_time(cursor).records} <= set(whole)
 
 
-def _dearer(line: Any) -> Any:
+Payload = TypeVar("Payload", bound=Canonical)
+
+
+def _as(kind: type[Payload], message: Message) -> Payload:
+    """The message's payload, which must be of this kind."""
+    assert isinstance(message.payload, kind)
+    return message.payload
+
+
+def _dearer(line: BillingLine) -> BillingLine:
     return line.model_copy(update={"rate": line.rate + 1, "amount": line.amount + line.hours})

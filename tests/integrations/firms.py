@@ -270,6 +270,8 @@ class TrytonFirm:
     def notes(self, role: str, subject: str) -> list[str]:
         model = {"crm": "sale.opportunity", "psa": "project.work"}[role]
         record = self.one(role, model, [["number", "=", subject]])["id"]
-        rows = self.admin[role].search_read("ir.note", [["resource", "=", f"{model},{record}"]], ["message"])
+        domain = [["resource", "=", f"{model},{record}"]]
+        rows = self.admin[role].search_read("ir.note", domain, ["message"], order=[["id", "ASC"]])
         parts = [row["message"].split(" · ") for row in rows]
-        return [f"{part[0].split()[1]} {part[1]} {Decimal(part[2].split()[1]):.2f}" for part in parts]
+        last = {part[0]: f"{part[1]} {Decimal(part[2].split()[1]):.2f}" for part in parts}
+        return [f"{name.split()[1]} {shown}" for name, shown in last.items()]

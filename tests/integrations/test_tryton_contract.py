@@ -11,9 +11,11 @@ from tests.live import Entries
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]
 
 
+@pytest.fixture(scope="module")
+def firm(live_systems: Entries) -> TrytonFirm:
+    """One firm for all stories; each uses a project of its own."""
+    return TrytonFirm(live_systems)
+
+
 class TestTryton(Contract):
     """Every story of the contract."""
-
-    @pytest.fixture(scope="class")
-    def firm(self, live_systems: Entries) -> TrytonFirm:
-        return TrytonFirm(live_systems)
