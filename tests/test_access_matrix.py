@@ -54,6 +54,8 @@ PUBLIC: dict[str, str] = {
     "mfa_authenticate": "second step of signing in; allauth lets in only who passed the first",
 }
 
+SECRET = "rate-of-the-consultant-is-142"  # stands only in payloads
+
 
 def refused_invoice(entity: str) -> dict[str, Any]:
     """An exception of that legal entity, come in by the same door as every other."""
@@ -73,8 +75,8 @@ def refused_invoice(entity: str) -> dict[str, Any]:
         currency="EUR",
         occurred_at=moment,
         received_at=moment,
-        payload={"number": key},
-        error={"system": "erp", "code": "period", "message": "The period is closed."},
+        payload={"number": key, "note": SECRET},
+        error={"system": "erp", "code": "period", "message": "The period is closed.", "body": {"echo": SECRET}},
     )
     pipeline.accept([entry])
     return {"number": Case.objects.get(object_label__contains=key).number}
@@ -297,3 +299,20 @@ def test_the_door_of_the_jobs_opens_to_no_person(route, platform):
     for client in (in_browser(None), in_browser(platform)):
         for answer in (client.get(address), client.post(address)):
             assert answer.status_code in (401, 403, 404, 405), f"{address}: {answer.status_code}"
+
+
+@pytest.mark.django_db
+def test_what_was_sent_and_answered_is_shown_only_to_who_may_see_payloads():
+    without = [code for code, role in ROLES.items() if "payloads.view" not in role.permissions]
+    clients = {code: in_browser(make_person(code, f"Some {code}", [ALL_ENTITIES])) for code in [*without, "auditor"]}
+    shown: dict[str, set[str]] = {code: set() for code in clients}
+    for route in FOR_PEOPLE:
+        if found_in(ROWS, route) is None or not (route.permission or "").endswith(".view"):
+            continue
+        address = route.url(parameters_of(route))
+        for code, client in clients.items():
+            for view in ("", "?tab=message", "?show=all"):
+                if SECRET in client.get(address + view).content.decode():
+                    shown[code].add(route.name)
+    assert shown.pop("auditor"), "shown to nobody, the secret would prove nothing"
+    assert shown == {code: set() for code in without}
