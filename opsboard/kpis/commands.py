@@ -1,6 +1,7 @@
 """Keeping what the figures were, for their trends."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -63,7 +64,7 @@ def _rows(kpi: Kpi, moments: Sequence[tuple[date, datetime]], places: Sequence[s
     points = [period(kpi, at) for _, at in moments]
     found = {
         (one.point, FIRM if one.key is None else one.key): one
-        for one in sums(kpi, points, None, Filters(), by=SQL("r.entity"))
+        for one in sums(replace(kpi, also=()), points, None, Filters(), by=SQL("r.entity"), whole=True)
     }
     wanted = found.keys() | {(no, place) for no in range(len(moments)) for place in places}
     return [_row(kpi, moments[no], place, found.get((no, place))) for no, place in wanted]

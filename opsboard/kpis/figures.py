@@ -35,6 +35,9 @@ MILLION = Decimal(1_000_000)
 LONG = Decimal(10_000)  # from here on cents only distract; the drill-down has them
 
 
+Trend = list[tuple[date, Decimal | None]]  # oldest first, today last; None: nothing is known of that day
+
+
 @dataclass(frozen=True)
 class Measure:
     """A figure beside the figure, such as the number of records or the oldest of them."""
@@ -52,8 +55,8 @@ class Figure:
     value: None when there is nothing to measure; `sentence` then says why. text, short: the value in words of the
     person's locale, exact and for a tile. status: good, warn, bad, no_target or unknown; word: the same for
     reading. delta: less
-    the value one period before; better: whether that is an improvement, None when neither. series: the last 13 weeks
-    for a sparkline, oldest first, the value last, None where there is no snapshot. count: records behind it;
+    the value one period before; better: whether that is an improvement, None when neither. trend: the days of the last
+    13 weeks, one per week, and now; series: its values for a sparkline. count: records behind it;
     excluded: how many of them contribute nothing, and excluded_reason why.
     """
 
@@ -73,6 +76,7 @@ class Figure:
     better: bool | None
     sentence: str
     series: list[float | None]
+    trend: Trend
     as_of: datetime
     days: int
     count: int
@@ -217,7 +221,7 @@ def change_sentence(kpi: Kpi, value: Decimal | None, delta: Decimal | None, days
     ) % words
 
 
-def conclusion(kpi: Kpi, points: Sequence[tuple[date, Decimal | None]], locale: str) -> str:
+def conclusion(kpi: Kpi, points: Trend, locale: str) -> str:
     """What the trend says, in one sentence: from, to, over how long, and since when the target is missed."""
     known = [(day, value) for day, value in points if value is not None]
     if not known:

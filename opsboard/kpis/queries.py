@@ -4,7 +4,7 @@ The person's legal entities are applied here, around whatever a KPI's file selec
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
-from psycopg.sql import SQL, Composable, Composed, Identifier
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from opsboard.accounts.access import entities, sees_unplaced
 from opsboard.accounts.models import User
@@ -28,6 +28,7 @@ from opsboard.kpis.figures import (
     Part,
     Row,
     RowsPage,
+    Trend,
     better,
     change_sentence,
     conclusion,
@@ -45,7 +46,6 @@ WEEKS = 13
 UNPLACED = "-"  # in the place of a legal entity in a filter: records of no known entity
 DIMENSIONS = ("part", "flow", "entity")
 Person = User | AnonymousUser
-Trend = list[tuple[date, Decimal | None]]  # oldest first; None: a gap
 
 
 class UnknownKpi(LookupError):
@@ -142,22 +142,25 @@ def audience(role: str) -> list[Kpi]:
 def board(person: Person, role: str | None = None) -> list[Figure]:
     """The figures of the home page of a role (the person's own when None), for the person's legal entities."""
     chosen = audience(role if role is not None else getattr(person, "role", ""))
-    return [figure for figure, _ in _figures(person, chosen, Filters())]
+    return _figures(person, chosen, Filters())
+
+
+def overview(person: Person) -> list[Figure]:
+    """Every figure, for the person's legal entities: a query for each and a few more."""
+    return _figures(person, catalogue(), Filters())
 
 
 def figure(person: Person, key: str, filters: Filters | None = None) -> Figure:
     """One KPI for the person. Raises UnknownKpi."""
-    return _figures(person, [_kpi(key)], filters or Filters())[0][0]
+    return _figures(person, [_kpi(key)], filters or Filters())[0]
 
 
 def breakdown(person: Person, key: str, filters: Filters | None = None) -> list[Part]:
     """The figure by slice (`filters.by`), the greatest first; the slices of a sum add up to it. Raises UnknownKpi."""
     kpi, filters = _kpi(key), filters or Filters()
     by = SQL("r.{}").format(Identifier(filters.by))
-    parts = [
-        one for one in sums(kpi, [_point(kpi, filters)], scope(person, filters), filters, by) if one.key is not None
-    ]
-    values = {one.key: value_of(kpi.aggregate, one.numerator, one.counted, one.measure) for one in parts}
+    parts = sums(kpi, [_point(kpi, filters)], scope(person, filters), filters, by)
+    values = {one.key: _value(kpi, one) for one in parts}
     known: list[Decimal] = [abs(value) for value in values.values() if value is not None]
     greatest = sum(known, Decimal(0)) if kpi.aggregate == "sum" else max(known, default=Decimal(0))
     whole = greatest or Decimal(1)
@@ -185,31 +188,33 @@ def rows(person: Person, key: str, filters: Filters | None = None, limit: int = 
     """
     kpi, filters = _kpi(key), filters or Filters()
     rank, last = _cursor(after)
-    parameters = _parameters([_point(kpi, filters)], scope(person, filters), filters)
+    parameters = _parameters(scope(person, filters), filters)
     parameters |= {"rank": rank, "last": last, "limit": limit + 1}
     sign = SQL("-r.contribution" if kpi.aggregate == "ratio" and kpi.good == "up" else "r.contribution")
-    found = _fetch(ROWS.format(framed=_framed(kpi), sign=sign), parameters)
+    found = _fetch(ROWS.format(framed=_framed(kpi, [_point(kpi, filters)]), sign=sign), parameters)
     page = [_row(kpi, one, _locale(person)) for one in found[:limit]]
     more = len(found) > limit
     return RowsPage(page, f"{found[limit - 1]['rank']}~{found[limit - 1]['id']}" if more else "")
 
 
 def series(person: Person, key: str, filters: Filters | None = None) -> Trend:
-    """The figure by day (up to four weeks) or week, oldest first, None where nothing is known. Raises UnknownKpi."""
-    kpi, filters = _kpi(key), filters or Filters()
-    return _series(person, [kpi], filters, now())[kpi.key]
+    """The figure by day (up to four weeks) or week and now, oldest first; None: unknown. Raises UnknownKpi."""
+    return figure(person, key, filters).trend
 
 
 def chart(person: Person, key: str, filters: Filters | None = None) -> Chart:
     """The trend of the figure up to now, as Plotly draws it, as a table and as a sentence. Raises UnknownKpi."""
-    kpi, filters, locale = _kpi(key), filters or Filters(), _locale(person)
-    [(_, points)] = _figures(person, [kpi], filters)
-    table = [(day, value, value_text(value, kpi.unit, locale)) for day, value in points]
+    return chart_of(person, figure(person, key, filters))
+
+
+def chart_of(person: Person, shown: Figure) -> Chart:
+    """The chart of a figure that is there already, without asking again."""
+    kpi, locale = kpis()[shown.key], _locale(person)
     return Chart(
-        figure={"data": _traces(kpi, points, locale), "layout": _layout(kpi, points, locale)},
+        figure={"data": _traces(kpi, shown.trend, locale), "layout": _layout(kpi, shown.trend, locale)},
         columns=("Day", kpi.label),
-        rows=table,
-        sentence=conclusion(kpi, points, locale),
+        rows=[(day, value, value_text(value, kpi.unit, locale)) for day, value in shown.trend],
+        sentence=conclusion(kpi, shown.trend, locale),
     )
 
 
@@ -225,17 +230,29 @@ def scope(person: Person, filters: Filters) -> list[str] | None:
 
 
 def sums(
-    kpi: Kpi, points: Sequence[Point], allowed: list[str] | None, filters: Filters, by: Composable | None = None
+    kpi: Kpi,
+    points: Sequence[Point],
+    allowed: list[str] | None,
+    filters: Filters,
+    by: Composable | None = None,
+    *,
+    whole: bool = False,
 ) -> list[Sum]:
-    """What the records come to at each point: all together and, with `by`, per value of that expression. One query."""
+    """What the records come to at each point, by the values of `by` if given, and with `whole` also all together.
+
+    One query. Points and values without records have no Sum.
+    """
     also = [(name, ALSO_SQL[name]) for name in kpi.also]
     columns = SQL("").join(SQL(", {} AS {}").format(sql, Identifier(f"also_{name}")) for name, sql in also)
-    group = SQL("GROUPING SETS ((p.no), (p.no, {}))").format(by) if by else SQL("p.no")
+    value = by or SQL("NULL::text")
+    # Grouping sets hide the constants of a single point from the planner: only where they are needed.
+    key = SQL("CASE WHEN GROUPING({by}) = 0 THEN {by} END").format(by=value) if whole else value
+    group = SQL("GROUPING SETS ((p.no), (p.no, {}))").format(value) if whole else SQL("p.no, {}").format(key)
     query = SUMS.format(
-        key=SQL("CASE WHEN GROUPING({by}) = 0 THEN {by} END").format(by=by) if by else SQL("NULL::text"),
+        key=key,
         measure=MEASURES[kpi.aggregate],
         also=columns,
-        framed=_framed(kpi),
+        framed=_framed(kpi, points),
         group=group,
     )
     return [
@@ -248,7 +265,7 @@ def sums(
             measure=row["measure"],
             also={name: row[f"also_{name}"] for name, _ in also},
         )
-        for row in _fetch(query, _parameters(points, allowed, filters))
+        for row in _fetch(query, _parameters(allowed, filters))
     ]
 
 
@@ -262,9 +279,13 @@ def end_of(day: date) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
+# One point is a constant to the planner, which then reads what is unfinished now from its small index.
+POINT = SQL("(SELECT 1 AS no, {}::timestamptz AS since, {}::timestamptz AS at) AS p")
+POINTS = SQL("unnest({}::timestamptz[], {}::timestamptz[]) WITH ORDINALITY AS p(since, at, no)")
+
 # The records at each point, within the legal entities, flow and slice asked for. {records} sees p.at and p.since.
 FRAMED = SQL("""
-    FROM unnest(%(sinces)s::timestamptz[], %(ats)s::timestamptz[]) WITH ORDINALITY AS p(since, at, no)
+    FROM {points}
     CROSS JOIN LATERAL ({records}) r
     WHERE (%(entities)s::text[] IS NULL OR r.entity = ANY(%(entities)s::text[]))
         AND (%(flow)s = '' OR r.flow = %(flow)s) AND (%(part)s = '' OR r.part = %(part)s)""")
@@ -311,18 +332,16 @@ def _point(kpi: Kpi, filters: Filters) -> Point:
     return period(kpi, now(), filters.days)
 
 
-def _framed(kpi: Kpi) -> Composed:
-    return FRAMED.format(records=kpi.records())
+def _framed(kpi: Kpi, points: Sequence[Point]) -> Composed:
+    if len(points) == 1:
+        frame = POINT.format(Literal(points[0].since), Literal(points[0].at))
+    else:
+        frame = POINTS.format(Literal([one.since for one in points]), Literal([one.at for one in points]))
+    return FRAMED.format(points=frame, records=kpi.records())
 
 
-def _parameters(points: Sequence[Point], allowed: list[str] | None, filters: Filters) -> dict[str, Any]:
-    return {
-        "sinces": [point.since for point in points],
-        "ats": [point.at for point in points],
-        "entities": allowed,
-        "flow": filters.flow,
-        "part": filters.part,
-    }
+def _parameters(allowed: list[str] | None, filters: Filters) -> dict[str, Any]:
+    return {"entities": allowed, "flow": filters.flow, "part": filters.part}
 
 
 def _fetch(query: Composable, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -333,31 +352,44 @@ def _fetch(query: Composable, parameters: Mapping[str, Any]) -> list[dict[str, A
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _figures(person: Person, chosen: Sequence[Kpi], filters: Filters) -> list[tuple[Figure, Trend]]:
-    """A query for each, one for what there is at all and one for the trends."""
+def _figures(person: Person, chosen: Sequence[Kpi], filters: Filters) -> list[Figure]:
+    """A query for each, one for what there is at all and one for the trends (_past says when it takes more)."""
     moment, allowed = now(), scope(person, filters)
     flows = sorted({filters.flow or kpi.flow for kpi in chosen})
     seen = {row["flow"] for row in _fetch(SEEN, {"flows": flows, "entities": allowed})} if chosen else set()
-    trends = _series(person, chosen, filters, moment)
+    past = _past(chosen, allowed, filters, moment)
     made = []
     for kpi in chosen:
         point = period(kpi, moment, filters.days)
-        points = [point, period(kpi, point.since, filters.days)]
-        found = {one.point: one for one in sums(kpi, points, allowed, filters)}
-        nothing = Sum(0, None, 0, 0, Decimal(0), None, dict.fromkeys(kpi.also))
-        pair = (found.get(0, nothing), found.get(1, nothing))
-        has_data = (filters.flow or kpi.flow) in seen
-        # A flow that never carried anything has no trend either, though its snapshots say zero.
-        kept: Trend = trends[kpi.key] if has_data else [(day, None) for day, _ in trends[kpi.key]]
-        trend = [*kept, (moment.astimezone(UTC).date(), _value(kpi, pair[0], has_data))]
-        made.append((_figure(kpi, pair, has_data, trend, point, _locale(person)), trend))
+        current = next(iter(sums(kpi, [point], allowed, filters)), None)
+        if (filters.flow or kpi.flow) not in seen:
+            # A flow that never carried anything has no figure and no past, though its snapshots say zero.
+            made.append(
+                _figure(kpi, _nothing(kpi), None, dict.fromkeys(past[kpi.key]), point, filters, _locale(person))
+            )
+            continue
+        current = current or _nothing(kpi)
+        made.append(_figure(kpi, current, _value(kpi, current), past[kpi.key], point, filters, _locale(person)))
     return made
 
 
-def _figure(kpi: Kpi, pair: tuple[Sum, Sum], has_data: bool, trend: Trend, point: Point, locale: str) -> Figure:
-    value, before = (_value(kpi, one, has_data) for one in pair)
+def _nothing(kpi: Kpi) -> Sum:
+    return Sum(0, None, 0, 0, Decimal(0), None, dict.fromkeys(kpi.also))
+
+
+def _figure(
+    kpi: Kpi,
+    current: Sum,
+    value: Decimal | None,
+    past: Mapping[date, Decimal | None],
+    point: Point,
+    filters: Filters,
+    locale: str,
+) -> Figure:
+    today, days = point.at.astimezone(UTC).date(), (point.at - point.since).days
+    before = past.get(today - timedelta(days=days))
     delta = None if value is None or before is None else value - before
-    current, days = pair[0], (point.at - point.since).days
+    trend = [*((day, past.get(day)) for day in _days(today, filters.weeks)), (today, value)]
     return Figure(
         key=kpi.key,
         label=kpi.label,
@@ -375,6 +407,7 @@ def _figure(kpi: Kpi, pair: tuple[Sum, Sum], has_data: bool, trend: Trend, point
         better=better(kpi, delta),
         sentence=change_sentence(kpi, value, delta, days, locale),
         series=[None if one is None else float(one) for _, one in trend],
+        trend=trend,
         as_of=point.at,
         days=days,
         count=current.count,
@@ -390,9 +423,9 @@ def _figure(kpi: Kpi, pair: tuple[Sum, Sum], has_data: bool, trend: Trend, point
     )
 
 
-def _value(kpi: Kpi, one: Sum, has_data: bool) -> Decimal | None:
-    """The figure, None when the flow has carried nothing yet or no record can be counted: that is not zero."""
-    if not has_data or (one.count and not one.counted):
+def _value(kpi: Kpi, one: Sum) -> Decimal | None:
+    """The figure; None when there are records but none can be counted: that is not zero."""
+    if one.count and not one.counted:
         return None
     return value_of(kpi.aggregate, one.numerator, one.counted, one.measure)
 
@@ -444,53 +477,65 @@ def _cursor(after: str) -> tuple[str | None, str]:
         return None, ""
 
 
-def _series(person: Person, chosen: Sequence[Kpi], filters: Filters, moment: datetime) -> dict[str, Trend]:
-    """Trends from the snapshots: one query; what they cannot tell is computed from the log, one query each."""
-    days = _days(moment, filters.weeks)
-    allowed = scope(person, filters)
-    kept = not (filters.flow or filters.part or filters.days)
+def _past(
+    chosen: Sequence[Kpi], allowed: list[str] | None, filters: Filters, moment: datetime
+) -> dict[str, dict[date, Decimal | None]]:
+    """Each KPI on the days of its trend and on the day it is compared with.
+
+    From the snapshots, with one query. They know neither flows nor slices nor other periods, nor a percentile of
+    several legal entities: those are computed from the log, with one query each.
+    """
+    today = moment.astimezone(UTC).date()
+    days = {kpi.key: _days(today, filters.weeks, filters.days or kpi.days) for kpi in chosen}
+    plain = not (filters.flow or filters.part)
     single = allowed is None or len(allowed) == 1
-    stored = [kpi for kpi in chosen if kept and (single or kpi.aggregate in ADDITIVE)]
-    trends = _stored(stored, days, [FIRM] if allowed is None else allowed) if stored else {}
+    stored = [
+        kpi for kpi in chosen if plain and filters.days in (None, kpi.days) and (single or kpi.aggregate in ADDITIVE)
+    ]
+    past = _stored(stored, set().union(*days.values()), [FIRM] if allowed is None else allowed) if stored else {}
     for kpi in chosen:
         if kpi not in stored:
-            points = [period(kpi, end_of(day), filters.days) for day in days]
-            found = {one.point: one for one in sums(replace(kpi, also=()), points, allowed, filters)}
-            trends[kpi.key] = [(day, _past(kpi, found, no)) for no, day in enumerate(days)]
-    return trends
+            past[kpi.key] = _computed(kpi, days[kpi.key], allowed, filters)
+    return past
 
 
-def _past(kpi: Kpi, found: Mapping[int, Sum], no: int) -> Decimal | None:
-    """The figure at a point. Without records: unknown before the first record there is, none from then on."""
-    if no in found:
-        return _value(kpi, found[no], True)
-    known = bool(found) and no > min(found)
-    return value_of(kpi.aggregate, Decimal(0), 0, None) if known else None
+def _computed(
+    kpi: Kpi, days: Sequence[date], allowed: list[str] | None, filters: Filters
+) -> dict[date, Decimal | None]:
+    """The figure at the end of the days. Without records: unknown before the first there are, none from then on."""
+    points = [period(kpi, end_of(day), filters.days) for day in days]
+    found = {one.point: one for one in sums(replace(kpi, also=()), points, allowed, filters)}
+    first = min(found, default=len(days))
+    return {day: _value(kpi, found.get(no, _nothing(kpi))) if no >= first else None for no, day in enumerate(days)}
 
 
-def _stored(chosen: Iterable[Kpi], days: list[date], places: list[str]) -> dict[str, Trend]:
-    """The snapshots of the places, put together; None on a day without."""
+def _stored(chosen: Iterable[Kpi], days: Collection[date], places: list[str]) -> dict[str, dict[date, Decimal | None]]:
+    """The snapshots of the places, put together, of the days that have some."""
     by_key = {kpi.key: kpi for kpi in chosen}
     found: defaultdict[tuple[str, date], list[Snapshot]] = defaultdict(list)
     for one in Snapshot.objects.filter(kpi__in=list(by_key), entity__in=places, day__in=days):
         found[one.kpi, one.day].append(one)
-    return {key: [(day, _together(kpi, found.get((key, day), []))) for day in days] for key, kpi in by_key.items()}
+    past: dict[str, dict[date, Decimal | None]] = {key: {} for key in by_key}
+    for (key, day), kept in found.items():
+        past[key][day] = _together(by_key[key], kept)
+    return past
 
 
 def _together(kpi: Kpi, kept: list[Snapshot]) -> Decimal | None:
-    if len(kept) <= 1:
-        return kept[0].value if kept else None
-    if all(one.value is None for one in kept):
-        return None
+    if len(kept) == 1 or all(one.value is None for one in kept):
+        return kept[0].value
     numerator = sum((one.numerator for one in kept), Decimal(0))
     return value_of(kpi.aggregate, numerator, sum(one.denominator for one in kept), None)
 
 
-def _days(moment: datetime, weeks: int) -> list[date]:
-    """The days of a trend before today: every day up to four weeks, else the same weekday of each week."""
-    today = moment.astimezone(UTC).date()
+def _days(today: date, weeks: int, compared: int = 0) -> list[date]:
+    """The days of a trend before today: every day up to four weeks, else the same weekday of each week.
+
+    compared: one more day, so many days ago. Oldest first.
+    """
     step = 1 if weeks <= 4 else 7
-    return [today - timedelta(days=back) for back in range(7 * weeks, 0, -step)]
+    back = {*range(7 * weeks, 0, -step), *([compared] if compared else [])}
+    return [today - timedelta(days=one) for one in sorted(back, reverse=True)]
 
 
 def _label(key: str, flows: Mapping[str, str]) -> str:

@@ -90,7 +90,7 @@ def test_the_past_is_made_again_from_the_log(executive):
     # The trend from the snapshots is the one the log gives when it is asked for each day.
     stored = queries.series(executive, "unbilled_approved_time")
     assert stored == queries.series(executive, "unbilled_approved_time", Filters(flow=BILLING))
-    assert [value for _, value in stored][-7:] == [None, None, 300, 300, 300, 350, 50]
+    assert [value for _, value in stored][-8:] == [None, None, 300, 300, 300, 350, 50, 50]
 
 
 def test_a_day_that_was_kept_while_it_ran_is_made_complete_by_the_next_refresh():
@@ -116,19 +116,20 @@ def test_the_trend_of_a_filtered_figure_is_computed_from_the_log(executive):
     transaction(status="succeeded", began=ago(25), ended=ago(10))
     transaction(PROJECTS, status="pending", began=ago(80))
     shown = queries.series(executive, "backlog", Filters(flow=BILLING))
-    assert shown[-4:] == [
+    assert shown[-5:] == [
         (date(2026, 10, 23), None),  # before anything is known of the flow
         (date(2026, 10, 30), 1),
         (date(2026, 11, 6), 1),
         (date(2026, 11, 13), 0),
+        (TODAY, 0),
     ]
     assert Snapshot.objects.count() == 0
-    assert [value for _, value in queries.series(executive, "backlog")] == [None] * 13
+    assert [value for _, value in queries.series(executive, "backlog")] == [None] * 13 + [1]
 
 
 def test_four_weeks_are_shown_by_day(executive):
-    assert len(queries.series(executive, "backlog", Filters(weeks=4))) == 28
-    assert len(queries.series(executive, "backlog", Filters(weeks=52))) == 52
+    assert len(queries.series(executive, "backlog", Filters(weeks=4))) == 28 + 1
+    assert len(queries.series(executive, "backlog", Filters(weeks=52))) == 52 + 1
 
 
 def test_several_entities_together_are_not_the_average_of_their_figures(platform):
