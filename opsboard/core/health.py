@@ -10,6 +10,8 @@ import redis
 import structlog
 from celery.beat import PersistentScheduler
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 KEY = "opsboard:beat:{}"
 NAMES = ("worker", "beat")
@@ -21,7 +23,8 @@ log = structlog.get_logger(__name__)
 
 @lru_cache(maxsize=1)
 def _client() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    once = Retry(NoBackoff(), 0)  # the next beat is the second try
+    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2, retry=once)
 
 
 def record(name: str) -> None:

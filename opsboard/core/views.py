@@ -5,7 +5,7 @@ from functools import wraps
 from hmac import compare_digest
 
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -24,8 +24,11 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
     The heartbeats (seconds since worker and scheduler last beat) are told, but do not decide: the web can serve.
     """
-    executor = MigrationExecutor(connection)
-    behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    try:
+        executor = MigrationExecutor(connection)
+        behind = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except OperationalError:
+        return JsonResponse({"ready": False, "database": False}, status=503)
     try:
         heartbeats, reached = health.ages(), True
     except RedisError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
@@ -48,11 +48,9 @@ class Command(BaseCommand):
         options = {"demo_accounts": {"file": paths.accounts, "quiet": True}}
         owed = paths.pending.read_text().split() if paths.pending.is_file() else []
         while owed:
-            name = owed[0]
-            if name in get_commands():
-                self.stdout.write(f"first start: {name}")
-                call_command(name, **options.get(name, {}))
-            owed.remove(name)
+            self.stdout.write(f"first start: {owed[0]}")
+            call_command(owed[0], **options.get(owed[0], {}))
+            owed.pop(0)
             paths.pending.write_text("\n".join(owed))
         paths.pending.unlink(missing_ok=True)
 
