@@ -33,6 +33,8 @@ from integrations.flows.base import (
 
 CENT = Decimal("0.01")
 HEADER = ("project_code", "customer_code", "customer_tax_id", "legal_entity", "cost_center", "currency")
+NEEDED = ("project_code", "project_name", "customer_code", "legal_entity", "currency")
+NEEDED += ("person_code", "person_name", "worked_on", "hours", "rate")
 
 
 class TimeToBilling(Flow):
@@ -150,12 +152,15 @@ def _unfit(record: Record, carried: bool) -> str | ValidationError | None:
     """Why an entry cannot be billed, or None."""
     if carried:
         return f"Time entry {record.ref.id} was changed after it had been billed; credit and bill it by hand."
+    missing = [name for name in NEEDED if record.data.get(name) in (None, "")]
+    if missing:
+        return f"Time entry {record.ref.id} has no {', '.join(name.replace('_', ' ') for name in missing)}."
     try:
         _message([record])
     except ValidationError as error:
         return error
-    except (KeyError, TypeError, InvalidOperation) as error:
-        return f"Time entry {record.ref.id} lacks a usable {error}."
+    except (TypeError, InvalidOperation):
+        return f"Time entry {record.ref.id} has hours or a rate that are not numbers."
     return None
 
 

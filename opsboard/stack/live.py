@@ -160,17 +160,34 @@ def wait(entries: dict[str, dict[str, Any]]) -> None:
     """Return when the integration user of every system can log in; StackError after a minute."""
     deadline = time.monotonic() + START_SECONDS
     for key, entry in entries.items():
-        while True:
-            connector = connect(entry, key)
-            try:
-                connector.ping()
-                break
-            except IntegrationError as error:
-                if time.monotonic() > deadline:
-                    raise StackError(f"Tryton did not start: {error}") from error
-            finally:
-                connector.close()
+        while (reason := _why_not(key, entry)) is not None:
+            if time.monotonic() > deadline:
+                raise StackError(f"Tryton did not start: {reason}")
             time.sleep(0.2)
+
+
+def listens(url: str) -> bool:
+    """Whether somebody accepts connections at the address of this machine."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname, parts.port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _why_not(key: str, entry: dict[str, Any]) -> str | None:
+    """Why the system cannot be used yet, or None."""
+    if not listens(entry["url"]):
+        return f"nobody listens at {entry['url']}"
+    connector = connect(entry, key)
+    try:
+        connector.ping()
+    except IntegrationError as error:
+        return str(error)
+    finally:
+        connector.close()
+    return None
 
 
 def restore(postgres_uri: str, dump: Path, name: str) -> None:

@@ -120,9 +120,11 @@ def _fill(config: Path, port: int, names: dict[str, str], passwords: dict[str, s
 def _set_up(role: str, url: str, database: str, passwords: dict[str, str]) -> None:
     rpc = TrytonRpc(f"live-{role}", url, database, "admin", passwords["admin"])
     deadline = time.monotonic() + live.START_SECONDS
+    while not live.listens(url) and time.monotonic() < deadline:
+        time.sleep(0.2)
     while True:
         try:
-            rpc.context()
+            rpc.context()  # answers once the database is loaded
             break
         except IntegrationError:
             if time.monotonic() > deadline:

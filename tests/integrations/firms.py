@@ -64,7 +64,7 @@ class SandboxFirm:
 
     def __init__(self, path: Path) -> None:
         config = {"connector": "sandbox", "path": str(path)}
-        self.systems = {role: connect(config | {"role": role}, f"demo-{role}") for role in live.ROLES}
+        self.systems: dict[str, Any] = {role: connect(config | {"role": role}, f"demo-{role}") for role in live.ROLES}
         self.world = World(path)
         self.world.add_legal_entity("US01", "Opsboard Services LLC", "USD")
         self.world.open_period("US01", f"{TODAY:%Y-%m}")
