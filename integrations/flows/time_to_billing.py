@@ -33,8 +33,10 @@ from integrations.flows.base import (
 
 CENT = Decimal("0.01")
 HEADER = ("project_code", "customer_code", "customer_tax_id", "legal_entity", "cost_center", "currency")
-NEEDED = ("project_code", "project_name", "customer_code", "legal_entity", "currency")
-NEEDED += ("person_code", "person_name", "worked_on", "hours", "rate")
+NEEDED = (
+    *("project_code", "project_name", "customer_code", "legal_entity", "currency"),
+    *("person_code", "person_name", "worked_on", "hours", "rate"),
+)
 
 
 class TimeToBilling(Flow):
