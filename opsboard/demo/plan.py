@@ -13,7 +13,7 @@ from opsboard.demo import trouble
 from opsboard.demo.firm import Firm, Project, at
 from opsboard.demo.work import Bill, blocked_period, closes_on, monday_of_month
 
-RECENT = timedelta(days=21)  # how far back an open failure may lie
+RECENT = timedelta(days=20)  # how far back an open failure may lie: not into a month that is closed by now
 FULL = 50  # projects from which on everything in trouble.OPEN is planned
 
 Key = tuple[str, datetime]
@@ -47,7 +47,8 @@ def last_run(firm: Firm) -> datetime:
 def late_approvals(firm: Firm) -> dict[str, datetime]:
     """Projects one of whose people's hours of the blocked month were approved only after it had been closed."""
     period = blocked_period(firm.as_of.date())
-    begin, end = at(closes_on(period), 20), last_run(firm) - timedelta(hours=2)
+    end = last_run(firm) - timedelta(hours=2)
+    begin = max(at(closes_on(period), 20), end - timedelta(days=12))
     chosen: dict[str, datetime] = {}
     wanted = {"NWC-DE": _count(firm, "closed_period") - 1, "NWC-US": 1}
     for project in _shuffled(firm, "late"):

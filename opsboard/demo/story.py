@@ -69,6 +69,8 @@ def _introduce(firm: Firm, telling: Telling) -> None:
             Ref(ERP, "project", project.code, "job", project.name),
             Ref(CRM, "opportunity", deal.number, "opportunity", project.name),
             Ref(PSA, "customer", project.customer.psa, "customer", project.customer.name),
+            Ref(CRM, "customer", project.customer.crm, "customer", project.customer.name),
+            Ref(ERP, "customer", project.customer.erp, "customer", project.customer.name),
         ]
         telling.note(
             f"project/{project.code}", "demo.project.linked", max(at(project.start, 5), begin + timedelta(minutes=5)),

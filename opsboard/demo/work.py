@@ -14,7 +14,7 @@ from opsboard.demo.firm import STANDARD_HOURS, Consultant, Firm, Project, at
 UTILISATION = 0.689
 AWAY = 0.09  # share of weeks on leave; they count neither as capacity nor as work
 LATE_APPROVAL = 0.04  # share of a project's people whose hours of a period are approved afterwards
-CLOSING_DAY = 8  # business day of the following month on which accounting closes a month
+CLOSING_DAY = 15  # business day of the following month on which accounting closes a month
 OPEN_WINDOW = timedelta(days=14)  # what is late now is planned (trouble.py), not drawn
 
 
@@ -131,7 +131,7 @@ def _approved_at(firm: Firm, project: Project, person: Consultant, friday: date)
     moment = at(day, 7.5 + rng.random() * 9)
     rng = firm.stream("late", project.code, person.code, friday.year, friday.month)
     if rng.random() < LATE_APPROVAL:
-        later = moment + timedelta(days=rng.randrange(5, 16))
+        later = moment + timedelta(days=rng.randrange(6, 27))
         while not business_day(later.date()):
             later += timedelta(days=1)
         if later < firm.as_of - OPEN_WINDOW:
