@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from integrations.canonical import BillingRequest
 from integrations.connectors.ports import ERP, PSA, FoundInvoice, Record, Ref
-from integrations.errors import IntegrationError, Permanent
+from integrations.errors import IntegrationError, Permanent, Transient
 from integrations.flows.base import (
     Collected,
     Flow,
@@ -85,12 +85,7 @@ class TimeToBilling(Flow):
         if draft is not None and draft.state != "draft":
             step("invoice.found", system=erp.system, refs=[_ref(erp, draft)], latency_ms=took)
             return _posted(erp, payload, draft, refs)
-        if draft is None:
-            sent = payload.model_dump(mode="json") | {"reference": key}
-            created, took = timed(lambda: erp.create_invoice(payload, key))
-            answer = {"id": created.id, "state": created.state, "total": str(created.total)}
-            step("invoice.drafted", system=erp.system, sent=sent, answer=answer, latency_ms=took)
-            draft = created
+        draft = draft or self._new_draft(erp, payload, key, step)
         return _posted(erp, payload, self._release(erp, payload, draft, step), refs)
 
     def look_up(self, systems: Systems, payload: BillingRequest, key: str) -> Posted | None:
@@ -119,16 +114,42 @@ class TimeToBilling(Flow):
                 step("invoice.discarded", system=erp.system, answer={"id": one.id, "reference": one.key})
         return own
 
+    def _new_draft(self, erp: ERP, payload: BillingRequest, key: str, step: Step) -> FoundInvoice:
+        """Create the draft, then look whether somebody else did meanwhile: who sees another gives way.
+
+        Of two that create at once at least one sees the other, so at most one draft goes on to be posted.
+        """
+        sent = payload.model_dump(mode="json") | {"reference": key}
+        try:
+            created, took = timed(lambda: erp.create_invoice(payload, key))
+        except Permanent as error:
+            if erp.find_invoices(business_part(key)):  # a duplicate, refused: another worker was faster
+                raise _gave_way(erp) from error
+            raise
+        answer = {"id": created.id, "state": created.state, "total": str(created.total)}
+        step("invoice.drafted", system=erp.system, sent=sent, answer=answer, latency_ms=took)
+        if any(one.id != created.id for one in erp.find_invoices(business_part(key))):
+            _take_back(erp, created, step)
+            raise _gave_way(erp)
+        return created
+
     def _release(self, erp: ERP, payload: BillingRequest, draft: FoundInvoice, step: Step) -> FoundInvoice:
         """Post the draft; what is refused for good is deleted again before the refusal is passed on."""
         try:
             posted, took = timed(lambda: erp.post_invoice(draft.id, payload.invoice_date))
         except Permanent:
+            after = next((one for one in erp.find_invoices(draft.key) if one.id == draft.id), None)
+            if after is not None and after.state != "draft":
+                return after  # refused because another worker had posted it already
             _take_back(erp, draft, step)
             raise
         answer = {"number": posted.number, "total": str(posted.total), "currency": posted.currency}
         step("invoice.posted", system=erp.system, refs=[_ref(erp, posted)], answer=answer, latency_ms=took)
         return posted
+
+
+def _gave_way(erp: ERP) -> Transient:
+    return Transient(erp.system, "The same time is being billed by another worker; this one gave way.", "GAVE_WAY")
 
 
 def _take_back(erp: ERP, draft: FoundInvoice, step: Step) -> None:

@@ -188,6 +188,53 @@ def test_a_refused_draft_that_cannot_be_deleted_is_replaced_later(firm: SandboxF
     assert invoice.state == "posted"
 
 
+class Slow:
+    """An ERP where another worker acts right after our call of `method`."""
+
+    def __init__(self, erp: Any, method: str, rival: Any) -> None:
+        self.erp, self.method, self.rival = erp, method, rival
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*values: Any) -> Any:
+            if name == self.method == "post_invoice":
+                self.rival()
+            result = getattr(self.erp, name)(*values)
+            if name == self.method == "create_invoice":
+                self.rival()
+            return result
+
+        return call if name == self.method else getattr(self.erp, name)
+
+
+def test_of_two_workers_with_the_same_business_one_gives_way(firm: SandboxFirm, book: Book) -> None:
+    project = firm.project_with_time("good", [4])
+    flow = flows()["time-to-billing"]
+    (message,) = book.collect(flow, firm, f"project/{project}")
+    key = key_of(flow, message)
+    erp = firm.systems["erp"]
+    other = key.rpartition("#")[0] + "#corrected"  # its rival carries a corrected payload
+    firm.systems["erp"] = Slow(erp, "create_invoice", lambda: erp.create_invoice(message.payload, other))
+    with pytest.raises(Transient, match="gave way"):
+        flow.post(firm.systems, message.payload, key, book.step)
+    assert [one.key for one in erp.find_invoices(business_part(key))] == [other]
+    firm.systems["erp"] = erp
+    flow.post(firm.systems, message.payload, key, book.step)
+    assert [(one.key, one.state) for one in erp.find_invoices(business_part(key))] == [(key, "posted")]
+
+
+def test_a_draft_that_another_worker_posted_first_is_taken_as_posted(firm: SandboxFirm, book: Book) -> None:
+    project = firm.project_with_time("good", [4])
+    flow = flows()["time-to-billing"]
+    (message,) = book.collect(flow, firm, f"project/{project}")
+    key = key_of(flow, message)
+    erp = firm.systems["erp"]
+    draft = erp.create_invoice(message.payload, key)
+    firm.systems["erp"] = Slow(erp, "post_invoice", lambda: erp.post_invoice(draft.id, TODAY))
+    posted = flow.post(firm.systems, message.payload, key, book.step)
+    (invoice,) = erp.find_invoices(business_part(key))
+    assert invoice.number == posted.reference
+
+
 def test_the_key_is_made_from_business_and_content() -> None:
     one = Customer(code="C-1", name="Aldermoor", currency="USD", legal_entity="US01")
     two = one.model_copy(update={"name": "Aldermoor Bank"})
