@@ -243,6 +243,7 @@ def _steps(item: WorkItem, key: str) -> Callable[..., None]:
         latency_ms: int | None = None,
     ) -> None:
         done.append(kind)
+        jobs.renew(item=item)
         accept(
             [
                 _event(

@@ -18,7 +18,7 @@ from opsboard.core.clock import now
 from opsboard.core.errors import Refused
 from opsboard.jobs.models import Cursor, Taken, WorkItem
 
-LEASE = timedelta(minutes=5)  # longer than any target's own request time-out
+LEASE = timedelta(minutes=3)  # longer than any request to a target may take; renewed with every step
 SETTLE = timedelta(seconds=5)  # an unanswered request may still be running in the target: ask after it has ended
 RETRIES = 5  # before a transient failure becomes a dead letter
 FIRST_WAIT, LONGEST_WAIT = 2, 300  # seconds
@@ -113,6 +113,12 @@ def _let_go(item: WorkItem, state: str, **changes: Any) -> bool:
     """Leave `running`, only if the item is still in this worker's hand; False when the reaper took it back."""
     changed = WorkItem.objects.filter(pk=item.pk, state="running", attempt=item.attempt, claimed_by=item.claimed_by)
     return bool(changed.update(state=state, claimed_by="", lease_until=None, updated_at=now(), **changes))
+
+
+def renew(*, item: WorkItem) -> None:
+    """The worker lives and has done a step: the lease runs anew."""
+    held = WorkItem.objects.filter(pk=item.pk, state="running", attempt=item.attempt, claimed_by=item.claimed_by)
+    held.update(lease_until=now() + LEASE)
 
 
 def finish(*, item: WorkItem, result: dict[str, Any]) -> bool:
