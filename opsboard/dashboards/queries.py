@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from opsboard.accounts.access import may
@@ -37,7 +38,7 @@ def home(person: User) -> Home:
     """The figures of the person's role, the trend of the first (two for the executive), and what is due first."""
     figures = kpis.board(person)
     works = may(person, "exceptions.assign")
-    charts = [(one, kpis.chart(person, one.key)) for one in figures[: 1 if works else 2]]
+    charts = [(one, kpis.chart_of(person, one)) for one in figures[: 1 if works else 2]]
     filters = triage.Filters(tab="open", sort="due", team=person.team if works else "")
     broken = next((one for one in figures if one.key == "blocked_invoices"), figures[0] if figures else None)
     return Home(
@@ -89,9 +90,13 @@ class Message:
 
 @dataclass(frozen=True)
 class Engagement:
-    """One thread as its page shows it. `messages` or `story` is filled, as the view asks; newest first."""
+    """One thread as its page shows it. `messages` or `story` is filled, as the view asks; newest first.
+
+    money: per flow what is through and what is on the way or stuck, each by currency.
+    """
 
     thread: log.Thread
+    money: list[tuple[str, dict[str, Decimal], dict[str, Decimal]]]
     hops: list[Hop]
     kin: list[Kin]
     cases: list[Case]
@@ -112,6 +117,7 @@ def engagement(person: User, thread_id: UUID, show: str) -> Engagement | None:
     told = log.payloads(person, events[-SHOWN:])
     return Engagement(
         thread=thread,
+        money=[(flow, dict(sides["done"]), dict(sides["open"])) for flow, sides in thread.money.items()],
         hops=_hops(thread.transactions),
         kin=_kin(thread.objects),
         cases=[case for case in cases if case.state != RESOLVED],

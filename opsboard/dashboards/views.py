@@ -86,8 +86,7 @@ def trail(request: HttpRequest, thread_id: UUID, wanted: str) -> HttpResponse:
 def kpis(request: HttpRequest) -> HttpResponse:
     """All figures there are, for the person's legal entities."""
     who = person(request)
-    figures = [kpi_queries.figure(who, kpi.key) for kpi in kpi_queries.catalogue()]
-    return render(request, "dashboards/kpis.html", {"figures": figures})
+    return render(request, "dashboards/kpis.html", {"figures": kpi_queries.overview(who)})
 
 
 @required("kpis.view")
@@ -102,7 +101,7 @@ def kpi(request: HttpRequest, key: str) -> HttpResponse:
     context = {
         "figure": figure,
         "filters": filters,
-        "chart": kpi_queries.chart(who, key, filters),
+        "chart": kpi_queries.chart_of(who, figure),
         "parts": kpi_queries.breakdown(who, key, filters),
         "page": kpi_queries.rows(who, key, filters, after=request.GET.get("after", "")),
         "ranges": RANGES,

@@ -16,7 +16,7 @@ from opsboard.accounts.queries import people
 from opsboard.accounts.roles import TEAMS
 from opsboard.catalog.queries import flow_labels, systems
 from opsboard.core.errors import Refused
-from opsboard.core.htmx import go, page_or_fragment
+from opsboard.core.htmx import go, page_or_fragment, target
 from opsboard.triage import commands, queries
 from opsboard.triage.forms import FORMS, document
 from opsboard.triage.lifecycle import REPLAYING, TABLE
@@ -56,7 +56,10 @@ def queue(request: HttpRequest) -> HttpResponse:
         "query": filters.url(),
         "bulk": [(f"exceptions-{name}", TABLE[name]) for name in FOR_MANY if may(who, TABLE[name].permission or "")],
     }
-    return page_or_fragment(request, "triage/queue.html", context, {"queue": "triage/_queue.html"})
+    answer = page_or_fragment(request, "triage/queue.html", context, {"queue": "triage/_queue.html"})
+    if target(request) == "queue":
+        answer["HX-Push-Url"] = request.path + filters.url(after=filters.after)  # without the empty fields of the form
+    return answer
 
 
 def labels() -> dict[str, dict[str, str]]:
