@@ -98,6 +98,15 @@ _set_up_django()
 pytest_plugins = ["tests.rates", "tests.personas", "tests.live"]  # fixtures: rates, people, Tryton
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Before workers start: named in the environment, the settings would be read before this file is.
+
+    pytest-django does so, and the workers would share one Redis database for caches, limits and queues.
+    """
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
 def pytest_unconfigure() -> None:
     """Stop the servers at the end of the run (in the process that started them)."""
     if SERVERS:
