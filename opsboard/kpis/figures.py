@@ -56,7 +56,7 @@ class Figure:
     person's locale, exact and for a tile. status: good, warn, bad, no_target or unknown; word: the same for
     reading. delta: less
     the value one period before; better: whether that is an improvement, None when neither. trend: the days of the last
-    13 weeks, one per week, and now; series: its values for a sparkline. count: records behind it;
+    13 weeks, and now; series: its values, thinned for a sparkline. count: records behind it;
     excluded: how many of them contribute nothing, and excluded_reason why.
     """
 
@@ -104,6 +104,7 @@ class Row:
     entity: str
     flow: str
     part: str
+    part_text: str
     status: str
     amount: Decimal | None
     currency: str
@@ -264,6 +265,10 @@ def _duration(seconds: Decimal, locale: str, *, in_days: bool) -> str:
     for size, name in steps:
         limit = size if in_days or name != "duration-day" else 2 * size
         if seconds >= limit:
-            return format_unit(round(seconds / size, 1), name, locale=locale)
-    digits = 0 if in_days else 1
-    return format_unit(round(seconds, digits), "duration-second", locale=locale)
+            return _with_unit(round(seconds / size, 1), name, locale)
+    return _with_unit(round(seconds, 0 if in_days else 1), "duration-second", locale)
+
+
+def _with_unit(value: Decimal, name: str, locale: str) -> str:
+    """One is singular only as a whole number: “1 day”, but “1.0 days”."""
+    return format_unit(int(value) if value == int(value) else value, name, locale=locale)

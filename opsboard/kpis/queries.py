@@ -43,6 +43,7 @@ from opsboard.kpis.registry import ADDITIVE, Aggregate, Kpi, kpis
 
 TILES = 5
 WEEKS = 13
+SPARKS = 60
 UNPLACED = "-"  # in the place of a legal entity in a filter: records of no known entity
 DIMENSIONS = ("part", "flow", "entity")
 Person = User | AnonymousUser
@@ -192,13 +193,14 @@ def rows(person: Person, key: str, filters: Filters | None = None, limit: int = 
     parameters |= {"rank": rank, "last": last, "limit": limit + 1}
     sign = SQL("-r.contribution" if kpi.aggregate == "ratio" and kpi.good == "up" else "r.contribution")
     found = _fetch(ROWS.format(framed=_framed(kpi, [_point(kpi, filters)]), sign=sign), parameters)
-    page = [_row(kpi, one, _locale(person)) for one in found[:limit]]
+    labels = flow_labels()
+    page = [_row(kpi, one, labels, _locale(person)) for one in found[:limit]]
     more = len(found) > limit
     return RowsPage(page, f"{found[limit - 1]['rank']}~{found[limit - 1]['id']}" if more else "")
 
 
 def series(person: Person, key: str, filters: Filters | None = None) -> Trend:
-    """The figure by day (up to four weeks) or week and now, oldest first; None: unknown. Raises UnknownKpi."""
+    """The figure by day (longer than a quarter: by week) and now, oldest first; None: unknown. Raises UnknownKpi."""
     return figure(person, key, filters).trend
 
 
@@ -357,19 +359,20 @@ def _figures(person: Person, chosen: Sequence[Kpi], filters: Filters) -> list[Fi
     moment, allowed = now(), scope(person, filters)
     flows = sorted({filters.flow or kpi.flow for kpi in chosen})
     seen = {row["flow"] for row in _fetch(SEEN, {"flows": flows, "entities": allowed})} if chosen else set()
-    past = _past(chosen, allowed, filters, moment)
+    past, today = _past(chosen, allowed, filters, moment), moment.astimezone(UTC).date()
     made = []
     for kpi in chosen:
         point = period(kpi, moment, filters.days)
         current = next(iter(sums(kpi, [point], allowed, filters)), None)
         if (filters.flow or kpi.flow) not in seen:
             # A flow that never carried anything has no figure and no past, though its snapshots say zero.
-            made.append(
-                _figure(kpi, _nothing(kpi), None, dict.fromkeys(past[kpi.key]), point, filters, _locale(person))
-            )
-            continue
-        current = current or _nothing(kpi)
-        made.append(_figure(kpi, current, _value(kpi, current), past[kpi.key], point, filters, _locale(person)))
+            current, value, before = _nothing(kpi), None, {}
+        else:
+            current = current or _nothing(kpi)
+            value, before = _value(kpi, current), past[kpi.key]
+        compared = before.get(point.since.astimezone(UTC).date())
+        trend = [(day, before.get(day)) for day in sorted(_days(kpi, allowed, filters, today))]
+        made.append(_figure(kpi, current, value, compared, [*trend, (today, value)], point, _locale(person)))
     return made
 
 
@@ -381,15 +384,13 @@ def _figure(
     kpi: Kpi,
     current: Sum,
     value: Decimal | None,
-    past: Mapping[date, Decimal | None],
+    compared: Decimal | None,
+    trend: Trend,
     point: Point,
-    filters: Filters,
     locale: str,
 ) -> Figure:
-    today, days = point.at.astimezone(UTC).date(), (point.at - point.since).days
-    before = past.get(today - timedelta(days=days))
-    delta = None if value is None or before is None else value - before
-    trend = [*((day, past.get(day)) for day in _days(today, filters.weeks)), (today, value)]
+    days = (point.at - point.since).days
+    delta = None if value is None or compared is None else value - compared
     return Figure(
         key=kpi.key,
         label=kpi.label,
@@ -406,7 +407,7 @@ def _figure(
         delta_text=delta_text(kpi, delta, locale),
         better=better(kpi, delta),
         sentence=change_sentence(kpi, value, delta, days, locale),
-        series=[None if one is None else float(one) for _, one in trend],
+        series=[None if one is None else float(one) for _, one in _thinned(trend)],
         trend=trend,
         as_of=point.at,
         days=days,
@@ -421,6 +422,11 @@ def _figure(
         part_label=kpi.part_label,
         url=f"/kpis/{kpi.key}/",
     )
+
+
+def _thinned(trend: Trend) -> Trend:
+    """Few enough points for a line as wide as a thumb: of many, every third, counted from now."""
+    return trend[::-3][::-1] if len(trend) > SPARKS else trend
 
 
 def _value(kpi: Kpi, one: Sum) -> Decimal | None:
@@ -442,7 +448,7 @@ def _measures(kpi: Kpi, one: Sum, locale: str) -> list[Measure]:
     return made
 
 
-def _row(kpi: Kpi, one: Mapping[str, Any], locale: str) -> Row:
+def _row(kpi: Kpi, one: Mapping[str, Any], labels: Mapping[str, str], locale: str) -> Row:
     age = ((one["ended"] or one["at"]) - one["began"]) / timedelta(days=1)
     contribution = one["contribution"]
     return Row(
@@ -455,6 +461,7 @@ def _row(kpi: Kpi, one: Mapping[str, Any], locale: str) -> Row:
         entity=one["entity"],
         flow=one["flow"],
         part=one["part"],
+        part_text=_label(one["part"], labels),
         status=one["status"],
         amount=one["amount"],
         currency=one["currency"],
@@ -486,17 +493,28 @@ def _past(
     several legal entities: those are computed from the log, with one query each.
     """
     today = moment.astimezone(UTC).date()
-    days = {kpi.key: _days(today, filters.weeks, filters.days or kpi.days) for kpi in chosen}
-    plain = not (filters.flow or filters.part)
-    single = allowed is None or len(allowed) == 1
-    stored = [
-        kpi for kpi in chosen if plain and filters.days in (None, kpi.days) and (single or kpi.aggregate in ADDITIVE)
-    ]
+    days = {
+        kpi.key: _days(kpi, allowed, filters, today) | {today - timedelta(days=filters.days or kpi.days)}
+        for kpi in chosen
+    }
+    stored = [kpi for kpi in chosen if _is_kept(kpi, allowed, filters)]
     past = _stored(stored, set().union(*days.values()), [FIRM] if allowed is None else allowed) if stored else {}
     for kpi in chosen:
         if kpi not in stored:
-            past[kpi.key] = _computed(kpi, days[kpi.key], allowed, filters)
+            past[kpi.key] = _computed(kpi, sorted(days[kpi.key]), allowed, filters)
     return past
+
+
+def _is_kept(kpi: Kpi, allowed: list[str] | None, filters: Filters) -> bool:
+    """Whether the snapshots tell what this figure was."""
+    plain = not (filters.flow or filters.part) and filters.days in (None, kpi.days)
+    return plain and (allowed is None or len(allowed) == 1 or kpi.aggregate in ADDITIVE)
+
+
+def _days(kpi: Kpi, allowed: list[str] | None, filters: Filters, today: date) -> set[date]:
+    """The days of a trend before today: each of them up to a quarter, else (or if each costs) one of each week."""
+    daily = filters.weeks <= (WEEKS if _is_kept(kpi, allowed, filters) else 4)
+    return {today - timedelta(days=back) for back in range(7 * filters.weeks, 0, -1 if daily else -7)}
 
 
 def _computed(
@@ -528,16 +546,6 @@ def _together(kpi: Kpi, kept: list[Snapshot]) -> Decimal | None:
     return value_of(kpi.aggregate, numerator, sum(one.denominator for one in kept), None)
 
 
-def _days(today: date, weeks: int, compared: int = 0) -> list[date]:
-    """The days of a trend before today: every day up to four weeks, else the same weekday of each week.
-
-    compared: one more day, so many days ago. Oldest first.
-    """
-    step = 1 if weeks <= 4 else 7
-    back = {*range(7 * weeks, 0, -step), *([compared] if compared else [])}
-    return [today - timedelta(days=one) for one in sorted(back, reverse=True)]
-
-
 def _label(key: str, flows: Mapping[str, str]) -> str:
     """A slice as people call it: a team, a flow, a category in words, else as it is."""
     known = TEAMS.get(key) or flows.get(key)
@@ -554,7 +562,7 @@ def _traces(kpi: Kpi, points: Trend, locale: str) -> list[dict[str, Any]]:
     days = [day.isoformat() for day, _ in points]
     actual = {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines" if len(points) > SPARKS else "lines+markers",
         "name": kpi.label,
         "meta": {"role": "actual"},
         "x": days,

@@ -99,7 +99,8 @@ def test_every_role_that_may_see_figures_has_a_board_of_at_most_five():
 def test_without_data_a_figure_is_missing_not_zero_and_nothing_fails(kpi, executive):
     found = queries.figure(executive, kpi.key)
     assert (found.value, found.text, found.status, found.word) == (None, "—", "unknown", "No data")
-    assert found.series == [None] * 14
+    assert found.series == [None] * 31
+    assert [value for _, value in found.trend] == [None] * (13 * 7 + 1)
     assert (found.delta, found.better, found.count, found.excluded) == (None, None, 0, 0)
     assert queries.rows(executive, kpi.key).rows == []
     assert queries.breakdown(executive, kpi.key) == []

@@ -68,6 +68,7 @@ def test_the_records_say_what_they_are_and_why_one_does_not_count(executive):
     assert (first.transaction_id, first.reference, first.case) == (dear.id, dear.key, opened.reference)
     assert (first.customer, first.label, first.status) == ("Acme Inc.", "Time Oct 2026", "failed")
     assert (first.amount, first.currency, first.base) == (Decimal("500.00"), "USD", Decimal("450.00"))
+    assert (first.part, first.part_text) == ("31 to 60 days", "31 to 60 days")
     assert (first.contribution, first.contribution_text, first.age_days) == (Decimal("450.00"), "€450.00", Decimal(40))
     assert (second.transaction_id, second.case, second.contribution, second.base) == (foreign.id, "", None, None)
     assert second.note == "no exchange rate"
@@ -236,6 +237,14 @@ def test_a_figure_reads_as_in_the_country_of_the_reader(executive):
 def test_within_a_tenth_of_the_target_is_at_risk(executive, value, expected):
     transaction(status="pending", amount=value)
     assert queries.figure(executive, "unbilled_approved_time").status == expected
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(1, "1 day"), (1.5, "1.5 days"), (0.5, "12 hours"), (1 / 24, "1 hour"), (0, "0 seconds")]
+)
+def test_a_duration_reads_in_the_unit_it_is_best_read_in(executive, days, text):
+    transaction(began=ago(days))
+    assert queries.figure(executive, "oldest_unfinished").text == text
 
 
 def test_filters_come_from_the_address_and_nonsense_is_left_out():

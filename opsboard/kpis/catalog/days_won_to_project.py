@@ -18,6 +18,7 @@ from opsboard.kpis.registry import kpi
     aggregate="median",
     target=Decimal(1),
     order=50,
+    days=90,  # deals are few: a month often has none
     flow=FLOW.key,
     also=("mean", "records", "value"),
 )

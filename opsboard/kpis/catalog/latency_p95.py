@@ -15,7 +15,7 @@ from opsboard.kpis.registry import kpi
     good="down",
     owner="platform",
     aggregate="p95",
-    target=Decimal(4 * 3600),
+    target=Decimal(48 * 3600),
     order=100,
     also=("mean", "records"),
     part_label="Flow",
