@@ -15,7 +15,7 @@ import json
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -312,7 +312,7 @@ def _any(value: str) -> None:
     """Any text will do."""
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[str], str | None]] = {
     "specversion": _version_fault,
     "id": _any,
     "source": _reference_fault,

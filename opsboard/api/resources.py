@@ -205,7 +205,7 @@ def act(action: str) -> type[Act]:
         request=ASKS[action],
         responses=serializers.Outcome,
     )
-    return extend_schema_view(post=described)(found)  # type: ignore[no-any-return]
+    return extend_schema_view(post=described)(found)
 
 
 def _visible(person: User, number: int) -> Case:

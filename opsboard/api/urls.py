@@ -26,7 +26,7 @@ register_converter(Reference, "exception")
 def at(route: str, endpoint: type[resources.Endpoint], name: str) -> URLPattern:
     """An endpoint at its address; the permission stands on the view, for the test of all views and roles."""
     view = endpoint.as_view()
-    view.permission = endpoint.permission  # type: ignore[attr-defined]
+    view.permission = endpoint.permission
     return path(route, view, name=name)
 
 

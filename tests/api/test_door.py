@@ -1,6 +1,7 @@
 """The event door over HTTP: who may send, what is answered, what is stored and what is kept in quarantine."""
 
 import json
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,17 +15,17 @@ pytestmark = pytest.mark.django_db
 PROBLEM = "application/problem+json"
 
 
-def problem(response, status):
+def problem(response: Any, status: int) -> dict[str, Any]:
     """The problem in the answer, after checking that it is one."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == PROBLEM
-    body = response.json()
+    body: dict[str, Any] = response.json()
     assert (body["status"], body["type"]) == (status, "about:blank")
     assert body["title"]
     return body
 
 
-def pointers(body):
+def pointers(body: dict[str, Any]) -> list[str]:
     return [error["pointer"] for error in body["errors"]]
 
 
@@ -295,7 +296,7 @@ def test_a_batch_larger_than_the_bucket_passes_when_the_bucket_is_full(sender, e
 
 def test_without_redis_events_are_taken_all_the_same(sender, event):
     away = redis.Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=0.1)
-    with patch.object(limits.redis.Redis, "from_url", return_value=away):
+    with patch.object(redis.Redis, "from_url", return_value=away):
         limits.bucket.cache_clear()
         response = sender.send(event("1"))
 
