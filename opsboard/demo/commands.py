@@ -83,10 +83,13 @@ def loaded() -> Anchor | None:
 
 
 @atomic
-def load(*, seed: int = SEED, as_of: datetime | None = None, scale: float = 1.0, by: str) -> Report:
+def load(
+    *, seed: int = SEED, as_of: datetime | None = None, scale: float = 1.0, trend: int = firm.HISTORY.days, by: str
+) -> Report:
     """Load the demo firm as of a full hour (this one when None) into the log, the work items and the sandbox.
 
-    A database that has the demo keeps it: the same events are sent again, found to be known, and nothing changes.
+    `trend`: days of figures that are computed back. A database that has the demo keeps it: the same events are sent
+    again, found to be known, and nothing changes.
     Raises Refused when the database has another demo than the one asked for by seed or scale.
     """
     known = loaded()
@@ -113,7 +116,7 @@ def load(*, seed: int = SEED, as_of: datetime | None = None, scale: float = 1.0,
     accept([_marker(anchor)])
     report.counts["exceptions open"] = Case.objects.exclude(state=lifecycle.RESOLVED).count()
     report.counts["exceptions resolved"] = Case.objects.filter(state=lifecycle.RESOLVED).count()
-    report.counts["figures"] = kpis.backfill(firm.HISTORY.days) + kpis.snapshot()
+    report.counts["figures"] = kpis.backfill(trend) + kpis.snapshot()
     return report
 
 

@@ -42,7 +42,7 @@ def demo(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[tuple
     (path / "connections.json").write_text(json.dumps({"live-erp": {"connector": "tryton", "landscape": "live"}}))
     with django_db_blocker.unblock(), atomic(), directory(path):
         call_command("demo_accounts", file=path / "accounts.json", quiet=True)
-        yield commands.load(seed=SEED, scale=SCALE, by="test"), path
+        yield commands.load(seed=SEED, scale=SCALE, trend=20, by="test"), path
         connection.set_rollback(True)
 
 
@@ -70,7 +70,7 @@ def open_case(cause: str) -> Case:
     item = next(
         item
         for item in WorkItem.objects.filter(state="failed").order_by("pk")
-        if item.error["message"].startswith(message)
+        if message in str((item.error or {}).get("message"))
     )
     return Case.objects.exclude(state=lifecycle.RESOLVED).get(transaction_id=item.transaction_id)
 
@@ -123,8 +123,9 @@ def test_any_number_of_any_system_leads_to_the_engagement(loaded):
     for number in (invoice.number, card.id, project.code, project.opportunity.number):
         assert project.name in {line.title for line in find(person, number)}, number
     customer = project.customer
+    engagements = {one.name for one in told(loaded).firm.projects if one.customer == customer}
     for number in (customer.crm, customer.psa, customer.erp):
-        assert project.name in {line.title for line in find(person, number)}, number
+        assert engagements & {line.title for line in find(person, number)}, number
 
 
 def test_the_log_and_its_projections_agree(loaded):
@@ -158,7 +159,7 @@ def test_catalogue_connections_and_trends_are_there(demo, loaded):
     path = demo[1] / "connections.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert set(json.loads(path.read_text())) == {"live-erp", "demo-crm", "demo-psa", "demo-erp"}, "others stay"
-    assert Snapshot.objects.values("day").distinct().count() > 300
+    assert Snapshot.objects.values("day").distinct().count() == 21
 
 
 def test_a_closed_period_stays_closed_until_it_is_opened_and_what_waited_follows(loaded, capsys):
@@ -173,6 +174,7 @@ def test_a_closed_period_stays_closed_until_it_is_opened_and_what_waited_follows
     assert (posted.state, posted.resolution) == (lifecycle.RESOLVED, "replayed")
     item.refresh_from_db()
     assert item.state == "done"
+    assert item.result
     assert item.result["reference"].startswith(f"INV-{item.entity}-")
     assert not WorkItem.objects.filter(lane=item.lane, state="ready", not_before__lte=item.updated_at).exists()
 
