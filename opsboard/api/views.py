@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -13,6 +14,7 @@ from opsboard.api.door import Item, Message
 from opsboard.api.events import Invalid
 
 SCOPE = "events:write"
+_BLOCK = 64 * 1024
 _SINGLE = {"accepted": 202, "duplicate": 200}
 
 
@@ -118,18 +120,38 @@ def _body(request: HttpRequest) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         events.refuse("", "Send the body as it is, without Content-Encoding.", title="Content-Encoding", status=415)
     length = request.headers.get("Content-Length", "")
-    if not length.isdigit():
-        events.refuse("", "Send the length of the body (Content-Length).", title="Length", status=411)
-    if int(length) > events.BODY_BYTES_MAX:
-        detail = f"A request has at most {events.BODY_BYTES_MAX} bytes."
-        events.refuse("", detail, title="The request is too large", status=413)
     try:
-        body = request.body
+        body = _counted_body(request, int(length)) if length.isdigit() else _chunked_body(request)
     except (UnreadablePostError, RawPostDataException):
         events.refuse("", "The body ended early.", title="The body ended early")
-    if len(body) != int(length):
-        events.refuse("", "The body is shorter than Content-Length says.", title="The body ended early")
+    if len(body) > events.BODY_BYTES_MAX:
+        detail = f"A request has at most {events.BODY_BYTES_MAX} bytes."
+        events.refuse("", detail, title="The request is too large", status=413)
     return body
+
+
+def _counted_body(request: HttpRequest, length: int) -> bytes:
+    """The body of that many bytes. One somewhat too large is read and dropped, so that its sender sees the answer."""
+    if length > events.BODY_BYTES_MAX:
+        left = length if length <= 4 * events.BODY_BYTES_MAX else 0
+        while left > 0 and (block := request.read(min(left, _BLOCK))):
+            left -= len(block)
+        return b" " * (events.BODY_BYTES_MAX + 1)
+    body = request.body
+    if len(body) != length:
+        raise UnreadablePostError
+    return body
+
+
+def _chunked_body(request: HttpRequest) -> bytes:
+    """A body whose length was not told. Django reads none then, so the server's own stream is read."""
+    if request.headers.get("Transfer-Encoding", "").lower() != "chunked" or not isinstance(request, WSGIRequest):
+        events.refuse("", "Send the length of the body (Content-Length), or chunks.", title="Length", status=411)
+    blocks, size = [], 0
+    while size <= events.BODY_BYTES_MAX and (block := request.environ["wsgi.input"].read(_BLOCK)):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
 
 
 def _ce_headers(request: HttpRequest) -> dict[str, str]:

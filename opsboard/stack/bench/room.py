@@ -30,6 +30,7 @@ class Room:
     port: int
     token: str
     database_url: str
+    redis_url: str
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def _furnish(crew: Crew, paths: Paths) -> Room:
     crew.start(Part("web", argv, env, restarts=True, quiet=True))
     _wait(port)
     token = next(line for line in made.stdout.splitlines() if line.startswith("ob_svc_"))
-    return Room(port, token, servers.url())
+    return Room(port, token, servers.url(), cache.url())
 
 
 def _free_port() -> int:
