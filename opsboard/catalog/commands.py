@@ -7,7 +7,9 @@ from decimal import Decimal
 import structlog
 from django.db.transaction import atomic, on_commit
 
-from opsboard.catalog.models import Rate
+from integrations.flows import flows
+from opsboard.catalog import connections
+from opsboard.catalog.models import Flow, LegalEntity, Rate, System
 from opsboard.catalog.queries import DOLLAR, forget_rates
 from opsboard.core.errors import Refused
 
@@ -36,6 +38,28 @@ def set_rates(*, rates: Iterable[tuple[str, date, Decimal]], by: str) -> int:
     on_commit(forget_rates)  # again: somebody may have read the old ones meanwhile
     log.info("rates_set", count=len(rows), by=by)
     return len(rows)
+
+
+@atomic
+def register_connections(*, by: str) -> int:
+    """Enter what is connected into the catalogue: systems, their legal entities, the built-in flows.
+
+    Systems and flows are brought up to date; a legal entity that is known stays as it is. Returns how many systems.
+    """
+    entries = connections.entries()
+    for key, entry in entries.items():
+        described = {"label": entry["label"], "role": entry["role"], "vendor": entry.get("vendor", "")}
+        simulated = entry["connector"] == "sandbox"
+        System.objects.update_or_create(key=key, defaults={**described, "simulated": simulated})
+        for entity in entry.get("legal_entities", ()):
+            named = {"name": entity["name"], "currency": entity["currency"]}
+            LegalEntity.objects.get_or_create(code=entity["code"], defaults=named)
+    for flow in flows().values():
+        shown = ("label", "owner", "criticality", "pattern", "latency_objective")
+        values = {name: getattr(flow, name) for name in shown}
+        Flow.objects.update_or_create(key=flow.key, defaults={**values, "builtin": True})
+    log.info("connections_registered", systems=sorted(entries), by=by)
+    return len(entries)
 
 
 def _check(currency: str, month: date, per_usd: Decimal, *, taken: bool) -> None:

@@ -30,6 +30,7 @@ from psycopg import sql
 from integrations.connectors import connect
 from integrations.errors import IntegrationError
 from opsboard.stack.errors import StackError
+from opsboard.stack.live_firm import COMPANY, ENTITY
 from opsboard.stack.paths import PROJECT
 from opsboard.stack.postgres import wheel_install
 from opsboard.stack.process import Spawn
@@ -99,6 +100,8 @@ def start(data_dir: Path, spawn: Spawn, postgres_uri: str, *, prefix: str = "ops
             "role": role,
             "landscape": "live",
             "label": LABELS[role],
+            "vendor": "tryton",
+            "legal_entities": [{"code": ENTITY, "name": COMPANY, "currency": "USD"}],
             "url": f"http://127.0.0.1:{port}",
             "database": name,
             **sign_ins["opsboard"],
@@ -146,9 +149,21 @@ def write_config(path: Path, postgres_uri: str, port: int) -> Path:
     return path
 
 
+def write_logging(path: Path) -> Path:
+    """trytond's logging: warnings and worse, on standard error; its server would log every request."""
+    text = "[loggers]\nkeys = root,werkzeug\n[handlers]\nkeys = out\n[formatters]\nkeys = line\n"
+    text += "[logger_root]\nlevel = WARNING\nhandlers = out\n"
+    text += "[logger_werkzeug]\nlevel = ERROR\nhandlers = out\nqualname = werkzeug\npropagate = 0\n"
+    text += "[handler_out]\nclass = StreamHandler\nargs = (sys.stderr,)\nformatter = line\n"
+    text += "[formatter_line]\nformat = %(levelname)s %(name)s %(message)s\n"
+    path.write_text(text)
+    return path
+
+
 def trytond(where: LivePlaces, config: Path, databases: list[str]) -> list[str]:
     """The command line of the server. A database that is not named is never loaded."""
-    return [str(where.trytond), "-c", str(config), "-d", *databases]
+    logging = write_logging(config.with_suffix(".log.conf"))
+    return [str(where.trytond), "-c", str(config), "--logconf", str(logging), "-d", *databases]
 
 
 def environment() -> dict[str, str]:
@@ -231,7 +246,7 @@ def _alone(where: LivePlaces) -> Iterator[None]:
 
 def _install(where: LivePlaces, spawn: Spawn) -> None:
     """Make the environment and install the lock file, unless that was done."""
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    digest = hashlib.sha256(LOCK.read_bytes() + os.fsencode(where.home)).hexdigest()  # programs name their place
     if where.installed.is_file() and where.installed.read_text().strip() == digest:
         return
     spawn("live-venv", [sys.executable, "-m", "venv", "--clear", str(where.home)], wait=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from integrations.connectors.tryton_rpc import TrytonRpc
 
-COMPANY = "Opsboard Services LLC"
-ENTITY = "US01"
+COMPANY = "Nordwind Consulting Inc."
+ENTITY = "NWC-US"  # as in the demo data, so that its people see the live systems too
 OPEN_MONTHS = 2  # this month and the last
 FISCAL_MONTHS = 18  # from eleven months ago on
 SERVICE_LINE = "Consulting"

@@ -125,6 +125,8 @@ class Supervisor:
         self._services(env)
         if self.wishes.live:
             live.start(self.paths.data, self._spawner(env), server_uri(env["DATABASE_URL"]))
+            register = [sys.executable, str(PROJECT / "manage.py"), "register_connections"]
+            self.crew.run(Part("register", register, env))
         self._wait_until_ready(env["REDIS_URL"])
         self._announce()
 

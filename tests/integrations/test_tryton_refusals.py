@@ -50,7 +50,7 @@ def test_the_same_customer_has_other_numbers_and_one_tax_identifier(firm: Tryton
     found = firm.systems["erp"].find_customer(customer.psa, customer.tax_id)
     assert found.ref.id == customer.erp
     assert len({customer.crm, customer.psa, customer.erp}) == 3
-    nameless = Customer(code="A-9", name="Nobody", currency="USD", legal_entity="US01")
+    nameless = Customer(code="A-9", name="Nobody", currency="USD", legal_entity=live_firm.ENTITY)
     with pytest.raises(Permanent, match="tax identifier"):
         firm.systems["erp"].create_customer(nameless, "key")
 
@@ -157,7 +157,7 @@ def test_an_unknown_customer_is_refused_by_the_database(firm: TrytonFirm, billin
     message, _key = billing
     erp = firm.systems["erp"]
     party = firm.one("erp", "party.party", [["code", "=", live_firm.CUSTOMERS[0].erp]])["id"]
-    values = erp._header(message.payload, party) | {"party": 999_999, "invoice_address": None}
+    values = erp._header(message.payload, party) | {"party": 999_999}
     with pytest.raises(Permanent, match='"999999" for field "Party" in "Account Invoice" does not exist'):
         erp.rpc.create("account.invoice", [values])
 
