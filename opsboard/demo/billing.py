@@ -89,7 +89,11 @@ def _wait(firm: Firm, plan: Plan, bill: Bill, lane: _Lane, telling: Telling) -> 
 def _course(firm: Firm, plan: Plan, bill: Bill, lane: _Lane) -> Course | None:
     """When the bill is sent and what becomes of it; None when it waits."""
     rng = firm.stream("run", bill.project.code, bill.approved_at)
-    start = run_after(firm, bill.approved_at) + timedelta(seconds=rng.randrange(5, 1500))
+    start = run_after(firm, bill.approved_at)
+    held = firm.stream("held", bill.period).uniform(0.05, 0.45)  # share that the reviewer keeps back for one run
+    if rng.random() < held and start < firm.as_of - way.QUIET:
+        start = run_after(firm, start + timedelta(hours=1))
+    start += timedelta(seconds=rng.randrange(5, 1500))
     if lane.free is not None:
         start = max(start, lane.free + timedelta(seconds=rng.randrange(3, 40)))
     if lane.blocked or start > firm.as_of - timedelta(minutes=30):

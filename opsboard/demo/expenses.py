@@ -94,11 +94,12 @@ def _go(firm: Firm, rng: random.Random, say: Say, sent: datetime, report: str, o
     if open_cause:
         say("rejected", sent + timedelta(minutes=1), cause=open_cause)
         return
-    if drawn < trouble.REFUSED and sent < firm.as_of - way.QUIET:
+    refused = trouble.REFUSED[FLOW]
+    if drawn < refused and sent < firm.as_of - way.QUIET:
         say("rejected", sent + timedelta(minutes=1), cause=way.pick(rng, trouble.PAST[FLOW]))
         sent, attempt = way.mended(rng, sent), 2
         say("posted", sent, attempt)
-    elif drawn < trouble.REFUSED + trouble.TRANSIENT:
+    elif drawn < refused + trouble.TRANSIENT:
         say("retried", sent + timedelta(minutes=1), cause=way.pick(rng, trouble.PASSING[FLOW]))
         sent, attempt = sent + timedelta(minutes=6), 2
         say("posted", sent, attempt)

@@ -222,7 +222,7 @@ def _projects(
             customer.currency, line, rng.choice(SALES), won,
         )  # fmt: skip
         center = f"{customer.seller[-2:]}-{410 + 10 * list(OFFERS).index(line)}"
-        cycle = "week" if rng.random() < 0.4 else "month"
+        cycle = "week" if rng.random() < 0.5 else "month"
         projects.append(
             Project(
                 f"P-{1041 + position}",

@@ -14,7 +14,7 @@ from opsboard.demo.telling import Act, Item, Letter, Sent, Telling
 
 SECONDS_TO_LOSE = 30  # how long the target is waited for
 DEAD_AFTER = 6  # attempts
-QUIET = timedelta(days=14)  # the last two weeks are planned: nothing is drawn that would have to be mended tomorrow
+QUIET = timedelta(days=21)  # the last three weeks are planned: nothing is drawn that would be mended tomorrow
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ def draw(firm: Firm, letter: Letter, moment: datetime) -> Fate:
             if patch.cause == "unreachable":
                 return Fate("given_up" if rng.random() < 0.3 else "passing", patch.cause, patch.mended)
             return Fate("refused", patch.cause, patch.mended)
-    drawn = rng.random()
-    if drawn < trouble.REFUSED and moment < firm.as_of - QUIET:
+    drawn, refused = rng.random(), trouble.REFUSED[letter.flow]
+    if drawn < refused and moment < firm.as_of - QUIET:
         return Fate("refused", pick(rng, trouble.PAST[letter.flow]), mended(rng, moment))
-    if trouble.REFUSED <= drawn < trouble.REFUSED + trouble.TRANSIENT:
+    if refused <= drawn < refused + trouble.TRANSIENT:
         return Fate("passing", pick(rng, trouble.PASSING[letter.flow]))
     return Fate()
 
@@ -48,8 +48,8 @@ def pick(rng: random.Random, weights: Mapping[str, int]) -> str:
 
 
 def mended(rng: random.Random, moment: datetime) -> datetime:
-    """When people have repaired it: after a day in the middle, after a week at worst, in working hours."""
-    hours = min(rng.lognormvariate(3.1, 0.8), 9 * 24)
+    """When people have repaired it, in working hours: mostly after a day or two, a third after a week or two."""
+    hours = min(rng.lognormvariate(3.3, 0.7), 5 * 24) if rng.random() < 0.68 else rng.uniform(5, 16) * 24
     return trouble.working_time(moment + timedelta(hours=hours))
 
 

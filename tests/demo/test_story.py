@@ -126,7 +126,7 @@ def test_shares_lie_where_the_published_ones_lie(full):
     assert len(paid) > len(full.invoices) / 2
     billing = [entry for entry in entries(full) if entry.flow == "time-to-billing"]
     share = len({one.key for one in billing if one.kind == "rejected"}) / len({one.key for one in billing})
-    assert trouble.REFUSED < share < 0.16, "the ordinary share, two rough patches, and what is open"
+    assert trouble.REFUSED["time-to-billing"] < share < 0.18, "the ordinary share, two rough patches, and what is open"
 
 
 def test_the_rough_week_shows_in_the_failures(full):

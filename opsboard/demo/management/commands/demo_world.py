@@ -1,7 +1,7 @@
 """`manage.py demo_world ACTION`: be the administrator of the sandbox systems behind the demo.
 
 What stands in the way of the open exceptions is removed here, as it would be in the real systems; a replay then goes
-through. New facts (approved time, payments, won deals) are made here, too, and the jobs carry them.
+through. New facts (approved time, payments, won deals) are made here, too; the jobs find them within half a minute.
 """
 
 from argparse import ArgumentParser
@@ -14,7 +14,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from integrations.connectors.sandbox import World
-from opsboard.core.doorbell import ring
 from opsboard.demo.commands import sandbox
 from opsboard.demo.rates import between
 
@@ -113,7 +112,7 @@ def _add_company(world: World, options: Options) -> str:
 
 
 def _approve_time(world: World, options: Options) -> str:
-    """Approve the oldest entries that wait for it; the jobs take them at once."""
+    """Approve the oldest entries that wait for it."""
     query = """SELECT id FROM time_entry WHERE approved = 0 AND (:project = '' OR project = :project)
         ORDER BY worked_on, id LIMIT :count"""
     with world.read() as db:
@@ -210,7 +209,7 @@ ACTIONS = {
 
 
 class Command(BaseCommand):
-    """Administrates the sandbox and wakes the jobs, so that what is new is carried at once."""
+    """Administrates the sandbox; needs neither database nor worker."""
 
     help = "administrate the simulated systems behind the demo: periods, customers, projects, time, payments"
 
@@ -232,5 +231,3 @@ class Command(BaseCommand):
         except (LookupError, ValueError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(said)
-        if options["action"] != "status":
-            ring("collect")
