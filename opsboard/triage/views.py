@@ -113,7 +113,7 @@ def progress(request: HttpRequest, number: int) -> HttpResponse:
 def act(request: HttpRequest, number: int, action: str) -> HttpResponse:
     """One action on one exception: GET asks, POST does. `required` stands in urls.py, by the table."""
     shown, back = found(request, number), came_from(request, reverse("exception", args=[number]))
-    form = FORMS[action](request.POST or None)
+    form = FORMS[action](request.POST if request.method == "POST" else None)
     context = {"action": TABLE[action], "name": action, "shown": shown, "case": shown.case, "form": form, "back": back}
     if request.method != "POST":
         return page_or_fragment(request, "triage/action.html", context, DIALOG)
@@ -158,7 +158,7 @@ def act_on_many(request: HttpRequest, action: str) -> HttpResponse:
         numbers = queries.numbers(who, filters, commands.BULK_LIMIT + 1)
     else:
         numbers = [int(pick) for pick in asked.getlist("pick") if pick.isdigit()]
-    form = FORMS[action](request.POST or None)
+    form = FORMS[action](request.POST if request.method == "POST" else None)
     context = {
         "action": TABLE[action],
         "name": action,

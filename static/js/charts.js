@@ -19,6 +19,7 @@
     else if (role === "band") { t.line = { width: 0 }; t.fillcolor = fade(c, .08); t.hoverinfo = "skip"; }
     else {
       t.line = { ...t.line, color: c, width: role === "actual" || role === "s1" ? 2 : 1.5, dash };
+      if (role === "actual") { t.fill = "tozeroy"; if (t.x.length > 32) t.mode = "lines"; }
       if (t.fill) t.fillcolor = fade(c, .07);
       if (t.mode?.includes("markers")) t.marker = { ...t.marker, color: c, size: 6 };
     }

@@ -54,12 +54,34 @@ ACTIONS = {
     "succeed": Told("resolved the exception: it went through", "circle-check", "good"),
     "wake_up": Told("woke it: the time has come", "alarm-clock", "mute"),
 }
+# A step of a job names itself by object and verb: opsboard.job.invoice.drafted.
+VERBS = {
+    "created": "created",
+    "drafted": "drafted",
+    "posted": "posted",
+    "found": "already has",
+    "written": "wrote",
+    "updated": "updated",
+    "disputed": "disputed",
+    "settled": "settled",
+}
+THINGS = {
+    "invoice": "invoice",
+    "customer": "customer",
+    "project": "project",
+    "status": "status",
+    "dimension": "financial dimension",
+    "expense": "expense",
+}
 TYPES = {"billing_request": "Billing request", "time_entry": "Time entry", "change_order": "Change order"}
 
 
 def told(event: Event) -> Told:
     """How this event is told; a kind nobody has named keeps its own word."""
     action = (event.facts or {}).get("action", "")
+    *_, thing, verb = ["", "", *event.type.split(".")]
+    if event.kind in ("posted", "noted") and verb in VERBS and thing in THINGS:
+        return KINDS[event.kind]._replace(words=f"{VERBS[verb]} the {THINGS[thing]}")
     return ACTIONS.get(action) or KINDS.get(event.kind) or Told(event.kind.replace("_", " "), "dot", "mute")
 
 
@@ -87,8 +109,11 @@ def event_who(event: Event, labels: Mapping[str, Mapping[str, str]] | str = "") 
     person = (event.facts or {}).get("by_name") or event.actor
     if person:
         return str(person)
+    system = event.system
+    if not system and event.kind == "acknowledged":  # confirmed by the system of the document that came out
+        system = event.objects_named[-1][0] if event.objects_named else ""
     systems = labels.get("system", {}) if isinstance(labels, Mapping) else {}
-    return systems.get(event.system) or event.system or "opsboard"
+    return systems.get(system) or system or "opsboard"
 
 
 @register.simple_tag

@@ -59,9 +59,29 @@ def resolution_words(code: str) -> str:
 
 
 @register.simple_tag
+def posted_as(shown: Detail) -> str:
+    """The number under which the target has it, empty when no target confirmed it or the person may not see that."""
+    for step in reversed(shown.steps):
+        if step.event.kind == "acknowledged":
+            answer = step.payload.data if step.payload else None
+            return str(answer.get("reference") or "") if isinstance(answer, dict) else ""
+    return ""
+
+
+@register.simple_tag
 def why_not(shown: Detail, name: str) -> str:
     """Why the action cannot be done now."""
     return shown.why_not.get(name, "It does not apply to this exception as it stands.")
+
+
+@register.simple_tag
+def field_title(shown: Detail, path: str) -> str:
+    """The place of a change as people call it: `/lines/0/hours` is `Lines › 1 › Hours`, `/project_code` its title."""
+    titles = {field.path: field.title for field in shown.fields}
+    parts = path.strip("/").split("/")
+    if len(parts) == 1:
+        return titles.get(parts[0]) or title_case_code(parts[0])
+    return " › ".join(str(int(part) + 1) if part.isdigit() else title_case_code(part) for part in parts)
 
 
 @register.simple_tag
