@@ -71,6 +71,8 @@ class Servers:
 
 def _begin() -> Servers | None:
     """Start the servers; in an xdist worker, which finds them running, take a Redis database of its own."""
+    if settings.configured:  # then it was read without the servers below, and names others
+        pytest.exit("Unset DJANGO_SETTINGS_MODULE: the tests read the settings after they have started the servers.", 4)
     os.environ["DJANGO_SETTINGS_MODULE"] = "opsboard.settings"
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,14 +76,11 @@ def test_sockets_always_lie_in_a_short_private_folder(tmp_path, depth):
     paths.remove_sockets(deep)
 
 
-def test_a_socket_folder_somebody_else_put_there_is_refused(tmp_path, monkeypatch):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
+def test_a_socket_folder_somebody_else_put_there_is_refused(tmp_path):
     data = Paths(tmp_path / ("x" * LONGEST_SOCKET_FOLDER))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    paths.socket_folder(data, None).rmdir()
     trap = paths.socket_folder(data, None)
     trap.rmdir()
-    trap.symlink_to(elsewhere)
+    trap.symlink_to(tmp_path)
     with pytest.raises(StackError, match="somebody else"):
         paths.socket_folder(data, None)
+    trap.unlink()
