@@ -141,7 +141,7 @@ def _keep(items: list[Item], by: Principal) -> None:
                 client=by.name,
                 content_type=item.message.content_type,
                 body=item.message.body,
-                problem=item.problem or {},
+                problem=(item.problem or {}) | ({"event": item.named["id"]} if "id" in item.named else {}),
                 source=item.named.get("source", ""),
                 headers=dict(item.message.headers),
             )

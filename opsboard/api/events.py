@@ -325,6 +325,7 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def _moment(value: str) -> datetime | None:
     """The time in UTC; None when the text is no RFC 3339 time, or one that cannot be kept."""
     match = _TIME.fullmatch(value)
@@ -339,6 +340,7 @@ def _moment(value: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def _media(content_type: str) -> tuple[str, str]:
     """Media type and charset, lower-case."""
     media, *parameters = content_type.lower().split(";")

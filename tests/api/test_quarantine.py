@@ -19,7 +19,9 @@ def refused(sender, event) -> Quarantine:
 
 def test_a_platform_engineer_corrects_it_on_the_page_and_it_is_taken(refused, platform, signed_in):
     browser = signed_in(platform)
-    assert b"/data/amount" in browser.get("/quarantine/").content
+    listed = browser.get("/quarantine/").content.decode()
+    assert "/data/amount" in listed
+    assert '<span class="mono">1</span>' in listed, "which event it was, as far as that could be read"
     page = browser.get(f"/quarantine/{refused.pk}/").content.decode()
     assert "12,50" in page
 
