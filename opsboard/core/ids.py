@@ -6,6 +6,7 @@ writes, two writers agree without talking, and a rebuilt projection is equal row
 
 import hashlib
 import uuid
+from functools import lru_cache
 
 SEPARATOR = "\x1f"  # cannot occur in a key: control characters are refused at the door
 
@@ -15,11 +16,13 @@ def digest_id(*parts: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(SEPARATOR.join(parts).encode()).digest()[:16])
 
 
+@lru_cache(maxsize=16_384)  # the same projects and customers come again and again
 def object_id(system: str, type_: str, external_id: str) -> uuid.UUID:
     """The key of a business object as one system names it."""
     return digest_id("object", system, type_, external_id)
 
 
+@lru_cache(maxsize=16_384)
 def transaction_id(flow: str, key: str) -> uuid.UUID:
     """The key of a transaction: one business fact (`key`) carried by one flow."""
     return digest_id("transaction", flow, key)
