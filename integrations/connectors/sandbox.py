@@ -598,7 +598,7 @@ class SandboxERP(Sandbox):
             data=data,
             refs=(
                 Ref(self.system, "customer", row["customer"], "customer"),
-                Ref(self.system, "project", row["project"], "project"),
+                Ref(self.system, "dimension", row["project"], "project"),
             ),
         )
 

@@ -550,7 +550,7 @@ class TrytonERP(Tryton):
             version=f"{row['state']}/{row['amount_to_pay']}",
             changed_at=row["last_modified_at"],
             data=data,
-            refs=(self._customer_ref(row["party."], "customer"), Ref(self.system, "project", project, "project")),
+            refs=(self._customer_ref(row["party."], "customer"), Ref(self.system, "dimension", project, "project")),
         )
 
 

@@ -143,7 +143,7 @@ def status(invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | N
         data=data,
         refs=(
             Ref(ERP, "customer", invoice.customer_erp, "customer", project.customer.name),
-            Ref(ERP, "project", project.code, "project", project.name),
+            Ref(ERP, "dimension", project.code, "project", project.name),
         ),
     )
     return _carry(STATUS, [record])

@@ -45,7 +45,8 @@ KINDS: dict[str, Kind] = {
 
 # How engagement objects hang together. Rank 0 binds a thread; a document belongs to the threads of what stands before
 # it (a payment to those of its invoice), never to those of what stands behind it (a time entry is not drawn into
-# another project because one invoice bills both). Types not named here bind nothing: customers, people, exceptions.
+# another project because one invoice bills both). A customer stands behind everything: it belongs to all of its
+# engagements and joins none of them. Types not named here belong to none: people, periods, exceptions.
 THREAD_RANK = {
     "opportunity": 0,
     "contract": 0,
@@ -59,6 +60,7 @@ THREAD_RANK = {
     "invoice": 3,
     "credit_memo": 4,
     "payment": 4,
+    "customer": 9,
 }
 
 

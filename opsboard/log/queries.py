@@ -71,12 +71,7 @@ def find(person: User, text: str) -> list[ThreadLine]:
         Object.objects.filter(type__in=THREAD_RANK, name__iexact=wanted).values_list("pk", flat=True)[:FOUND_LIMIT]
     )
     objects |= _objects_of_events(Q(correlation=wanted) | Q(transaction_id__in=_keyed(wanted)))
-    threads = set(Membership.objects.filter(object_id__in=objects).values_list("thread_id", flat=True))
-    loose = objects - set(Membership.objects.filter(object_id__in=objects).values_list("object_id", flat=True))
-    if loose:  # customers, people: whatever event names them leads to its engagement
-        named = _objects_of_events(Q(refs__overlap=list(loose)))
-        threads |= set(Membership.objects.filter(object_id__in=named).values_list("thread_id", flat=True))
-    return lines(person, threads)
+    return lines(person, set(threads_of(list(objects))))
 
 
 def _keyed(key: str) -> list[UUID]:
@@ -97,19 +92,23 @@ def lines(person: User, threads: set[UUID]) -> list[ThreadLine]:
     everything = {member for those in members.values() for member in those}
     objects = Object.objects.in_bulk(list(everything))
     by_subject: dict[UUID | None, list[Transaction]] = defaultdict(list)
-    for one in seen(person).filter(subject_id__in=everything).only("subject_id", "status", "flow"):
+    for one in seen(person).filter(subject_id__in=everything).only("subject_id", "status"):
         by_subject[one.subject_id].append(one)
-    customers = _customers(list(everything))
     found = []
-    for thread, those in members.items():
-        mine = [one for member in those for one in by_subject[member]]
+    for thread, ids_ in members.items():
+        mine = [one for member in ids_ for one in by_subject[member]]
         if not mine:
             continue  # nothing of it is in the person's scope: for them it does not exist
-        title = _title([objects[member] for member in those if member in objects])
-        customer = next((customers[member] for member in those if member in customers), "")
+        those = [objects[member] for member in ids_ if member in objects]
         failed = sum(one.status == "failed" for one in mine)
-        found.append(ThreadLine(thread, title, customer, len(those), len(mine), failed))
+        found.append(ThreadLine(thread, _title(those), _customer(those), len(those), len(mine), failed))
     return sorted(found, key=lambda line: (line.title, str(line.id)))[:FOUND_LIMIT]
+
+
+def _customer(objects: list[Object]) -> str:
+    """The customer's name as any system tells it, else a number."""
+    those = sorted((o for o in objects if o.type == "customer"), key=lambda o: (o.name == "", o.system, o.external_id))
+    return (those[0].name or those[0].external_id) if those else ""
 
 
 def _title(objects: list[Object]) -> str:
@@ -119,21 +118,6 @@ def _title(objects: list[Object]) -> str:
         if those:
             return those[0].name or f"{type_.capitalize()} {those[0].external_id}"
     return objects[0].external_id if objects else "Unknown"
-
-
-def _customers(objects: list[UUID]) -> dict[UUID, str]:
-    """Names of customers that events name together with these objects: object id → customer."""
-    found: dict[UUID, str] = {}
-    events = Event.objects.filter(
-        transaction_id__in=Transaction.objects.filter(subject_id__in=objects).values("pk"),
-        kind__in=("received", "acknowledged"),
-    )
-    for refs, named in events.values_list("refs", "objects_named"):
-        customer = next((item[4] or item[2] for item in named if item[1] == "customer"), "")
-        if customer:
-            for ref in refs:
-                found.setdefault(ref, customer)
-    return found
 
 
 def thread(person: User, thread_id: UUID) -> Thread | None:
@@ -148,11 +132,10 @@ def thread(person: User, thread_id: UUID) -> Thread | None:
             : TRAIL_LIMIT + 1
         ]
     )
-    customers = _customers(members)
     return Thread(
         id=thread_id,
         title=_title(objects),
-        customer=next((customers[member] for member in members if member in customers), ""),
+        customer=_customer(objects),
         objects=sorted(objects, key=lambda o: (THREAD_RANK.get(o.type, 9), o.type, o.system, o.external_id)),
         transactions=transactions,
         events=events[:TRAIL_LIMIT][::-1],

@@ -80,7 +80,21 @@ def test_one_engagement_is_one_thread_and_the_second_project_keeps_its_own():
     assert other != acme
     assert threads(INVOICE) == threads(PAYMENT) == {acme, other}, "an invoice over two projects belongs to both"
     assert threads(OTHER_TIME) == {other}, "billed on the same invoice, but not drawn into the other engagement"
-    assert threads(CUSTOMER) == set(), "a customer binds nothing"
+    assert threads(CUSTOMER) == {acme}, "a customer belongs to its engagements"
+
+
+def test_a_customer_of_two_engagements_joins_neither_and_leads_to_both():
+    commands.append([entry("1", "noted", PROJECT, CUSTOMER), entry("2", "noted", OTHER_PROJECT, CUSTOMER)])
+    commands.correlate()
+    assert threads(PROJECT) != threads(OTHER_PROJECT)
+    assert threads(CUSTOMER) == threads(PROJECT) | threads(OTHER_PROJECT)
+
+
+def test_what_is_named_beside_one_project_only_belongs_to_it():
+    request = Named("psa", "billing_request", "P-7/2026-10")
+    commands.append([entry("1", "received", request, PROJECT, TIME, OTHER_TIME)])
+    commands.correlate()
+    assert threads(TIME) == threads(OTHER_TIME) == threads(request) == threads(PROJECT)
 
 
 def test_a_transaction_stands_where_its_last_attempt_left_it():

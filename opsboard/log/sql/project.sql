@@ -27,11 +27,15 @@ named AS (
     SELECT object_id, object_id, true, true FROM binders ORDER BY object_id
     ON CONFLICT (a, b) DO UPDATE SET pending = true
 ), pairs AS (
-    -- star shaped: the subject with every other object of its event
-    SELECT s.id AS x, s.rank AS x_rank, s.type AS x_type, s.system AS x_system,
-           o.id AS y, o.rank AS y_rank, o.type AS y_type, o.system AS y_system
-    FROM named AS s JOIN named AS o USING (event_id)
-    WHERE s.subject AND NOT o.subject AND s.id <> o.id AND s.rank IS NOT NULL AND o.rank IS NOT NULL
+    -- star shaped: the subject with every other object of its event; and where an event names one engagement object
+    -- only, that one with every document
+    SELECT x.id AS x, x.rank AS x_rank, x.type AS x_type, x.system AS x_system,
+           y.id AS y, y.rank AS y_rank, y.type AS y_type, y.system AS y_system
+    FROM (
+        SELECT *, rank = 0 AND count(*) FILTER (WHERE rank = 0) OVER (PARTITION BY event_id) = 1 AS sole FROM named
+    ) AS x
+    JOIN named AS y USING (event_id)
+    WHERE (x.subject OR x.sole) AND x.id <> y.id AND x.rank IS NOT NULL AND y.rank IS NOT NULL
 ), links AS (
     INSERT INTO log_link (a, b, binds, pending)
     SELECT DISTINCT a, b, binds, true FROM (
