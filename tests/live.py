@@ -24,7 +24,10 @@ Entries = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def live_systems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entries]:
-    """The connections ("live-crm", "live-psa", "live-erp") as `up --live` writes them, on databases of their own."""
+    """The connections ("live-crm", "live-psa", "live-erp") as `up --live` writes them, on databases of their own.
+
+    Each entry has one more under "administrator": the same connection as Tryton's administrator.
+    """
     paths = Paths(tmp_path_factory.mktemp("live"))
     paths.prepare()
     crew = Crew(paths, lambda name, line: None)
@@ -44,7 +47,10 @@ def live_systems(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     prefix = f"live_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{request.module.__name__.rpartition('.')[2]}"
     try:
         live.start(paths.data, spawn, server, prefix=prefix)
-        yield json.loads((paths.data / "connections.json").read_text())
+        entries: Entries = json.loads((paths.data / "connections.json").read_text())
+        for entry in entries.values():  # for the hands of a person at the system; the product never sees it
+            entry["administrator"] = live.administrator(paths.data, entry, prefix=prefix)
+        yield entries
     finally:
         crew.stop_all()
         with psycopg.connect(live.database_uri(server, "postgres"), autocommit=True) as connection:

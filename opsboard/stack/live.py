@@ -40,6 +40,31 @@ MAKERS = (LOCK, Path(__file__).with_name("live_firm.py"), Path(__file__).with_na
 ROLES = ("crm", "psa", "erp")
 LABELS = {"crm": "Tryton CRM", "psa": "Tryton PSA", "erp": "Tryton ERP"}
 START_SECONDS = 60
+LOGGING = """\
+[loggers]
+keys = root,requests,refusals
+[handlers]
+keys = out
+[formatters]
+keys = line
+[logger_root]
+level = WARNING
+handlers = out
+[logger_requests]
+level = ERROR
+handlers =
+qualname = werkzeug
+[logger_refusals]
+level = CRITICAL
+handlers =
+qualname = trytond.wsgi
+[handler_out]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = line
+[formatter_line]
+format = %(levelname)s %(name)s %(message)s
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,7 @@ def places() -> LivePlaces:
 def start(data_dir: Path, spawn: Spawn, postgres_uri: str, *, prefix: str = "opsboard_live") -> None:
     """Have the three systems run and write their connections to `connections.json` in the data directory.
 
-    postgres_uri names the server without a database, as a user that may create some. Databases that exist are kept.
+    postgres_uri names the server, as a user that may create databases. Databases that exist are kept.
     Raises StackError.
     """
     where = places()
@@ -87,12 +112,15 @@ def start(data_dir: Path, spawn: Spawn, postgres_uri: str, *, prefix: str = "ops
         if not _is_made(where.firm):
             _build(where, spawn, postgres_uri)
     names = {role: f"{prefix}_{role}" for role in ROLES}
-    for role, name in names.items():
-        restore(postgres_uri, where.firm / f"{role}.dump", name)
+    kept = data_dir / f"{prefix}-sign-ins.json"  # of these databases, whatever is built later
+    if not (kept.is_file() and all(exists(postgres_uri, name) for name in names.values())):
+        for role, name in names.items():
+            restore(postgres_uri, where.firm / f"{role}.dump", name)
+        write_private(kept, (where.firm / "sign-ins.json").read_text())
     port = free_port()
     config = write_config(data_dir / f"{prefix}.conf", postgres_uri, port)
     spawn("trytond", trytond(where, config, list(names.values())), env=environment())
-    sign_ins = json.loads((where.firm / "sign-ins.json").read_text())
+    sign_ins = json.loads(kept.read_text())
     entries = {
         f"live-{role}": {
             "system": f"live-{role}",
@@ -112,9 +140,9 @@ def start(data_dir: Path, spawn: Spawn, postgres_uri: str, *, prefix: str = "ops
     add_connections(data_dir / "connections.json", entries)
 
 
-def administrator(entry: dict[str, Any]) -> dict[str, Any]:
+def administrator(data_dir: Path, entry: dict[str, Any], *, prefix: str = "opsboard_live") -> dict[str, Any]:
     """The connection as Tryton's administrator, who repairs master data by hand; for the demo and tests."""
-    sign_ins = json.loads((places().firm / "sign-ins.json").read_text())
+    sign_ins = json.loads((data_dir / f"{prefix}-sign-ins.json").read_text())
     return entry | sign_ins["admin"]
 
 
@@ -150,13 +178,8 @@ def write_config(path: Path, postgres_uri: str, port: int) -> Path:
 
 
 def write_logging(path: Path) -> Path:
-    """trytond's logging: warnings and worse, on standard error; its server would log every request."""
-    text = "[loggers]\nkeys = root,werkzeug\n[handlers]\nkeys = out\n[formatters]\nkeys = line\n"
-    text += "[logger_root]\nlevel = WARNING\nhandlers = out\n"
-    text += "[logger_werkzeug]\nlevel = ERROR\nhandlers = out\nqualname = werkzeug\npropagate = 0\n"
-    text += "[handler_out]\nclass = StreamHandler\nargs = (sys.stderr,)\nformatter = line\n"
-    text += "[formatter_line]\nformat = %(levelname)s %(name)s %(message)s\n"
-    path.write_text(text)
+    """trytond's logging: not every request, and no stack for every refusal, which its caller is told anyway."""
+    path.write_text(LOGGING)
     return path
 
 
@@ -205,13 +228,20 @@ def _why_not(key: str, entry: dict[str, Any]) -> str | None:
     return None
 
 
-def restore(postgres_uri: str, dump: Path, name: str) -> None:
-    """Make the database from the dump, unless it exists."""
+def exists(postgres_uri: str, name: str) -> bool:
+    """Whether the database is there."""
     with psycopg.connect(database_uri(postgres_uri, "postgres"), autocommit=True) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            return
-        half = f"{name}_half"
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(half)))
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        return connection.execute(query, [name]).fetchone() is not None
+
+
+def restore(postgres_uri: str, dump: Path, name: str) -> None:
+    """Make the database from the dump, in place of one that is there."""
+    half = f"{name}_half"
+    with psycopg.connect(database_uri(postgres_uri, "postgres"), autocommit=True) as connection:
+        for old in (half, name):
+            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(drop.format(sql.Identifier(old)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(half)))
         run_tool("pg_restore", "--no-owner", "-d", database_uri(postgres_uri, half), str(dump))
         rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")

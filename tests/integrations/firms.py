@@ -181,7 +181,7 @@ class TrytonFirm:
         self._case: dict[str, str] = {}
 
     def _admin(self, role: str) -> TrytonRpc:
-        entry = live.administrator(self.entries[f"live-{role}"])
+        entry = self.entries[f"live-{role}"]["administrator"]
         return TrytonRpc(f"admin-{role}", entry["url"], entry["database"], entry["login"], entry["password"])
 
     def one(self, role: str, model: str, domain: list[Any], *fields: str) -> dict[str, Any]:
