@@ -251,7 +251,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Ringing while Redis is away must not hold up whoever rings: without this every request waits six seconds.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    **{"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+    "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
     "socket_connect_timeout": 1,
 }
 CELERY_TASK_ALWAYS_EAGER = False
