@@ -121,7 +121,7 @@ def _body(request: HttpRequest) -> bytes:
         events.refuse("", "Send the body as it is, without Content-Encoding.", title="Content-Encoding", status=415)
     length = request.headers.get("Content-Length", "")
     try:
-        body = _counted_body(request, int(length)) if length.isdigit() else _chunked_body(request)
+        body = _counted_body(request, int(length)) if length.isdecimal() else _chunked_body(request)
     except (UnreadablePostError, RawPostDataException):
         events.refuse("", "The body ended early.", title="The body ended early")
     if len(body) > events.BODY_BYTES_MAX:

@@ -183,6 +183,6 @@ def _kin(objects: list[Object]) -> list[Kin]:
 def exception_number(person: User, text: str) -> int | None:
     """The number behind `EXC-48213` when the person may see that exception."""
     digits = text.strip().upper().removeprefix("EXC-")
-    if not text.strip().upper().startswith("EXC-") or not digits.isdigit() or len(digits) > 17:
+    if not text.strip().upper().startswith("EXC-") or not digits.isdecimal() or len(digits) > 17:
         return None
     return triage.visible(person).filter(number=int(digits)).values_list("number", flat=True).first()

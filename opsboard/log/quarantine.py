@@ -78,7 +78,7 @@ def listing(person: User | AnonymousUser, *, state: str = "open", client: str = 
 
 def before(items: QuerySet[Quarantine], number: str) -> QuerySet[Quarantine]:
     """What stands behind the item of that number in the list; everything when it is no number."""
-    known = number.isascii() and number.isdigit() and len(number) < 18
+    known = number.isascii() and number.isdecimal() and len(number) < 18
     return items.filter(pk__lt=int(number)) if known else items
 
 

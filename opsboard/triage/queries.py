@@ -61,7 +61,7 @@ class Filters:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """From a query string (QueryDict or dict)."""
-        given = {name: query.get(name, "").strip() for name in cls.__dataclass_fields__ if name != "per"}
+        given = {name: query.get(name, "").replace("\x00", "").strip() for name in cls.__dataclass_fields__ if name != "per"}
         tab = given["tab"] if given["tab"] in TABS else "triage"
         sort = given["sort"] if given["sort"] in SORTS else "due" if tab == "due" else "money"
         per = 100 if query.get("per") == "100" else 50
@@ -124,18 +124,18 @@ def _filtered(person: User, filters: Filters) -> QuerySet[Case]:
             cases = cases.filter(**{name: value})
     if filters.cause:
         cases = cases.filter(fingerprint=filters.cause)
-    if filters.severity.isdigit():
+    if filters.severity.isdecimal():
         cases = cases.filter(severity=int(filters.severity))
     if filters.owner == "me":
         cases = cases.filter(assignee=person)
     elif filters.owner == "none":
         cases = cases.filter(assignee__isnull=True)
-    elif filters.owner.isdigit():
+    elif filters.owner.isdecimal():
         cases = cases.filter(assignee_id=int(filters.owner))
     for word in filters.q.split():
         number = word.upper().removeprefix("EXC-")
         means = Q(title__icontains=word) | Q(customer__icontains=word) | Q(object_label__icontains=word)
-        cases = cases.filter(means | (Q(number=int(number)) if number.isdigit() and len(number) < 18 else Q()))
+        cases = cases.filter(means | (Q(number=int(number)) if number.isdecimal() and len(number) < 18 else Q()))
     return cases
 
 
@@ -166,7 +166,7 @@ def page(person: User, filters: Filters) -> QueuePage:
 
 def _after(cases: QuerySet[Case], number: str) -> QuerySet[Case]:
     """What stands behind the given row in the queryset's own order."""
-    last = Case.objects.filter(number=int(number)).first() if number.isdigit() and len(number) < 18 else None
+    last = Case.objects.filter(number=int(number)).first() if number.isdecimal() and len(number) < 18 else None
     if last is None:
         return cases
     first = str(cases.query.order_by[0])
@@ -313,7 +313,7 @@ def changes(sent: dict[str, Any], patch: list[dict[str, Any]]) -> list[dict[str,
 def _at(document: Any, pointer: str) -> Any:
     for part in pointer.strip("/").split("/"):
         if isinstance(document, list):
-            document = document[int(part)] if part.isdigit() and int(part) < len(document) else None
+            document = document[int(part)] if part.isdecimal() and int(part) < len(document) else None
         elif isinstance(document, dict):
             document = document.get(part.replace("~1", "/").replace("~0", "~"))
     return document

@@ -76,7 +76,7 @@ def changed(request: HttpRequest) -> HttpResponse:
     filters = Filters.of(request.GET)
     now = queries.counts(person(request), filters).get(filters.tab, 0)
     seen = request.GET.get("seen", "")
-    more = now - int(seen) if seen.isdigit() else 0
+    more = now - int(seen) if seen.isdecimal() else 0
     return render(request, "triage/_changed.html", {"more": more, "fewer": -more, "query": filters.url()})
 
 
@@ -121,7 +121,7 @@ def act(request: HttpRequest, number: int, action: str) -> HttpResponse:
         return page_or_fragment(request, "triage/action.html", context, DIALOG, status=422)
     version = request.POST.get("version", "")
     try:
-        run(action, [number], person(request), form.cleaned_data, int(version) if version.isdigit() else None)
+        run(action, [number], person(request), form.cleaned_data, int(version) if version.isdecimal() else None)
     except Refused as refused:
         context["refused"] = refused.reason
         return page_or_fragment(request, "triage/action.html", context, DIALOG, status=409 if refused.stale else 422)
@@ -157,7 +157,7 @@ def act_on_many(request: HttpRequest, action: str) -> HttpResponse:
     if whole:
         numbers = queries.numbers(who, filters, commands.BULK_LIMIT + 1)
     else:
-        numbers = [int(pick) for pick in asked.getlist("pick") if pick.isdigit()]
+        numbers = [int(pick) for pick in asked.getlist("pick") if pick.isdecimal()]
     form = FORMS[action](request.POST if request.method == "POST" else None)
     context = {
         "action": TABLE[action],
@@ -215,7 +215,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
             document=document(shown, request.POST),
             by=person(request),
             reason=request.POST.get("reason", ""),
-            version=int(version) if version.isdigit() else None,
+            version=int(version) if version.isdecimal() else None,
         )
     except Refused as refused:
         context |= {"refused": refused.reason, "typed": request.POST}

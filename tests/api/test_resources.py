@@ -280,3 +280,12 @@ def test_answers_in_other_formats_are_not_given(owner, signed_in):
 
 def test_the_door_says_which_scope_opens_it():
     assert vars(take_events)["permission"] == "token:events:write"
+
+
+@pytest.mark.parametrize("name", ["severity", "owner", "after", "q", "team"])
+@pytest.mark.parametrize("value", ["²", "٣", "9" * 30, "-1", "%00", "a%00b", "'", "%F0%9F%98%80"])
+def test_odd_values_in_an_address_break_neither_page_nor_api(owner, signed_in, name, value):
+    browser = signed_in(owner)
+    assert browser.get(f"/exceptions/?{name}={value}").status_code == 200
+    assert browser.get(f"/api/v1/exceptions?{name}={value}").status_code in {200, 400}
+    assert browser.get(f"/threads/?q={value}").status_code == 200

@@ -81,7 +81,7 @@ def field_title(shown: Detail, path: str) -> str:
     parts = path.strip("/").split("/")
     if len(parts) == 1:
         return titles.get(parts[0]) or title_case_code(parts[0])
-    return " › ".join(str(int(part) + 1) if part.isdigit() else title_case_code(part) for part in parts)
+    return " › ".join(str(int(part) + 1) if part.isdecimal() else title_case_code(part) for part in parts)
 
 
 @register.simple_tag
