@@ -61,7 +61,8 @@ class Filters:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Filters":
         """From a query string (QueryDict or dict)."""
-        given = {name: query.get(name, "").replace("\x00", "").strip() for name in cls.__dataclass_fields__ if name != "per"}
+        names = [name for name in cls.__dataclass_fields__ if name != "per"]
+        given = {name: query.get(name, "").replace("\x00", "").strip() for name in names}
         tab = given["tab"] if given["tab"] in TABS else "triage"
         sort = given["sort"] if given["sort"] in SORTS else "due" if tab == "due" else "money"
         per = 100 if query.get("per") == "100" else 50
