@@ -59,7 +59,7 @@ def find(person: User, text: str) -> list[ThreadLine]:
     `text` is an object's id or name, a transaction's business key, a correlation id or a trace id. A customer leads
     to all of its engagements. Nothing that lies outside the person's legal entities is found.
     """
-    wanted = text.strip()
+    wanted = text.replace("\x00", "").strip()  # PostgreSQL keeps no such character, so nothing is called so
     if not wanted:
         return []
     objects = set(
