@@ -6,10 +6,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils.functional import SimpleLazyObject
 
 from opsboard.accounts.access import SIGNED_IN, may
 from opsboard.accounts.models import User
 from opsboard.accounts.roles import role
+from opsboard.triage import queries as triage
+
+COUNTED = 999  # counting further costs more than it tells
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ SECTIONS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("Threads", "waypoints", "threads", "threads.view", "t"),
         ),
     ),
-    ("Insight", (Item("KPIs", "gauge", "kpis", "kpis.view", "k"),)),
+    ("Insight", (Item("KPIs", "chart-line", "kpis", "kpis.view", "k"),)),
     (
         "Platform",
         (
@@ -47,11 +51,11 @@ SECTIONS: tuple[tuple[str, tuple[Item, ...]], ...] = (
 )
 
 
-def sections(request: HttpRequest) -> list[tuple[str, list[Item]]]:
+def sections(request: HttpRequest, user: User) -> list[tuple[str, list[Item]]]:
     """The groups of the navigation with the entries this person may use; an empty group is left out."""
     shown = []
     for title, items in SECTIONS:
-        mine = [_placed(item, request.path) for item in items if may(request.user, item.permission)]
+        mine = [_own(_placed(item, request.path), user) for item in items if may(user, item.permission)]
         present = [item for item in mine if item.url]
         if present:
             shown.append((title, present))
@@ -65,6 +69,14 @@ def _placed(item: Item, path: str) -> Item:
     except NoReverseMatch:
         return item
     return replace(item, url=url, current=path == url if url == "/" else path.startswith(url))
+
+
+def _own(item: Item, user: User) -> Item:
+    """The queue opens with the person's team, and says how many there have no owner yet."""
+    if item.route != "exceptions" or not may(user, "exceptions.assign"):
+        return item
+    waiting = triage.queue(user, triage.Filters(team=user.team)).order_by()[: COUNTED + 1].count()
+    return replace(item, url=f"{item.url}?team={user.team}" if user.team else item.url, count=waiting)
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
@@ -84,5 +96,5 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "theme": user.theme,
         "density": user.density,
         "role": role(user.role),
-        "sections": sections(request),
+        "sections": SimpleLazyObject(lambda: sections(request, user)),  # fragments do not draw it
     }

@@ -16,7 +16,7 @@ from opsboard.triage.lifecycle import RESOLVED
 from opsboard.triage.models import Case
 
 WORKLIST = 7  # rows of the worklist on a home page
-MANY = 8  # objects of one type shown one by one on a thread page
+MANY = 6  # ids of one type and system shown on a thread page
 SHOWN = 60  # messages or events of a thread shown at once, the newest ones
 TROUBLE = frozenset({"rejected", "dead_lettered", "outcome_unknown", "retried", "raised", "reopened"})
 WORST_FIRST = ("failed", "unknown", "retrying", "pending", "succeeded", "superseded", "closed")
@@ -63,11 +63,11 @@ class Hop:
 
 @dataclass(frozen=True)
 class Kin:
-    """Objects of one type in an engagement; `more` says how many are not listed."""
+    """Objects of one type in an engagement: (system, ids, how many more are not listed)."""
 
     type: str
-    objects: list[Object]
-    more: int
+    total: int
+    by_system: list[tuple[str, list[str], int]]
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,18 @@ def _hops(transactions: list[Transaction]) -> list[Hop]:
 
 
 def _kin(objects: list[Object]) -> list[Kin]:
-    """The objects by type, in the order of the engagement; of many only the first."""
-    found: dict[str, list[Object]] = defaultdict(list)
+    """The objects by type, in the order of the engagement, and by system; of many only the first."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in objects:
-        found[one.type].append(one)
-    return [Kin(type_, those[:MANY], max(0, len(those) - MANY)) for type_, those in found.items()]
+        found[one.type][one.system].append(one.external_id)
+    return [
+        Kin(
+            type=type_,
+            total=sum(len(ids) for ids in systems.values()),
+            by_system=[(system, ids[:MANY], max(0, len(ids) - MANY)) for system, ids in systems.items()],
+        )
+        for type_, systems in found.items()
+    ]
 
 
 def exception_number(person: User, text: str) -> int | None:

@@ -52,8 +52,10 @@ def queue(request: HttpRequest) -> HttpResponse:
         "labels": labels(),
         "sort": filters.sort,
         "sorts": {name: filters.url(sort=name) for name in queries.SORTS},
-        "plain": filters.url(**dict.fromkeys([name for name, _, _ in filters.chips], "")),
+        "plain": filters.url(**dict.fromkeys([name for name, _, _ in filters.chips if name != "team"], "")),
         "query": filters.url(),
+        "team_urls": {"mine": filters.url(team=who.team), "all": filters.url(team="")},
+        "narrowed": [name for name, value, _ in filters.chips if (name, value) != ("team", who.team)],
         "bulk": [(f"exceptions-{name}", TABLE[name]) for name in FOR_MANY if may(who, TABLE[name].permission or "")],
     }
     answer = page_or_fragment(request, "triage/queue.html", context, {"queue": "triage/_queue.html"})
