@@ -1,8 +1,8 @@
 """The long proof (`make soak`): everything runs for real, is killed at random, and nothing is lost or doubled.
 
 `manage.py up --live` with three Tryton systems. While 200 time entries of 20 projects go through to the ERP and an
-outside sender posts events, every few seconds something dies: a worker in the middle of its work, the web, the scheduler, Redis
-(flushed or killed), PostgreSQL, the ERP itself. At the end both sides must agree to the cent.
+outside sender posts events, every few seconds something dies: a worker in the middle of its work, the web, the
+scheduler, Redis (flushed or killed), PostgreSQL, the ERP itself. At the end both sides must agree to the cent.
 """
 
 import json
@@ -27,6 +27,7 @@ import pytest
 import redis
 
 from integrations.errors import IntegrationError
+from opsboard.stack import live
 from opsboard.stack.paths import PROJECT, Paths
 from opsboard.stack.remote import delete
 from tests.integrations.firms import TrytonFirm
@@ -170,7 +171,8 @@ def test_nothing_is_lost_or_doubled_whatever_dies(data):
     try:
         told = stack.manage("service_account", "create", "soak", "--source", "urn:soak", "--scope", "events:write")
         sender = Sender(stack, told.stdout.split()[-1])
-        firm = TrytonFirm(json.loads((data / "connections.json").read_text()))
+        entries = json.loads((data / "connections.json").read_text())
+        firm = TrytonFirm({key: one | {"administrator": live.administrator(data, one)} for key, one in entries.items()})
         for case in ("closed_period", "missing_rate", "unknown_customer", "incomplete_customer"):
             firm.repair(case)  # what is refused for business reasons is another story
         sender.start()
