@@ -1,6 +1,7 @@
 """Real Tryton systems for tests marked `live`: made once per machine, fresh for every module that asks.
 
-Put `pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]` on a module that uses `live_systems`.
+Put `pytestmark = pytest.mark.live` on a module that uses `live_systems` and call it test_live_* or test_tryton_*:
+by that name all of them go to one worker, one after the other, so that two cores carry one set of systems.
 """
 
 from __future__ import annotations
@@ -14,12 +15,29 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from opsboard.stack import live
 from opsboard.stack.paths import PROJECT, Paths
 from opsboard.stack.process import Crew, Part
 
 Entries = dict[str, dict[str, Any]]
+
+
+class TogetherByName(LoadGroupScheduling):
+    """Hands all files of live systems to one worker. By name: xdist 3.8 cannot group by mark under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.partition("::")[0].rpartition("/")[2]
+        if name.startswith(("test_live_", "test_tryton_")):
+            return "live"
+        return str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByName | None:
+    """How `--dist loadgroup` spreads tests over the workers."""
+    return TogetherByName(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from tests.integrations.contract import Contract
 from tests.integrations.firms import TrytonFirm
 from tests.live import Entries
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")

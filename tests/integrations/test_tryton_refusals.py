@@ -22,7 +22,7 @@ from tests.integrations.contract import Book, key_of
 from tests.integrations.firms import TODAY, TrytonFirm
 from tests.live import Entries
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
