@@ -39,7 +39,7 @@
         showlegend: l.showlegend ?? (fig.data.length > 1 && width > 380), legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
         xaxis: { ...axis, gridcolor: "rgba(0,0,0,0)", tickangle: 0, nticks: Math.max(3, Math.floor(width / 90)), ...l.xaxis }, yaxis: { ...axis, rangemode: "tozero", nticks: 5, ...l.yaxis }, dragmode: false,
         shapes: (l.shapes || []).map(s => ({ ...s, line: { color: text, width: 1.2, dash: "dot" } })),
-        annotations: (l.annotations || []).map(a => ({ showarrow: false, ...a, font: { color: text, size: 11 } }))
+        annotations: (l.annotations || []).map(a => ({ showarrow: false, bgcolor: fade(colour("surface"), .82), borderpad: 1, ...a, font: { color: text, size: 11 } }))
       }
     };
   };

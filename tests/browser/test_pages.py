@@ -139,6 +139,18 @@ def test_searching_narrows_the_list_without_losing_the_place(look, finance_lead)
     expect(page.locator("tbody tr[data-row]")).to_have_count(2)
 
 
+def test_tabs_swap_the_card_keep_the_focus_and_stand_in_the_address(look, finance_lead):
+    refused(5)
+    page = look(finance_lead)
+    page.goto("/exceptions/")
+    page.evaluate("document.querySelector('h1').dataset.kept = 'yes'")
+    page.get_by_role("link", name="Snoozed").press("Enter")
+    expect(page.get_by_text("Nothing is snoozed")).to_be_visible()
+    expect(page.locator("h1")).to_have_attribute("data-kept", "yes")
+    expect(page.locator("#tab-snoozed")).to_be_focused()
+    assert page.url.endswith("?tab=snoozed")
+
+
 def test_a_fix_is_checked_while_typing_then_confirmed_with_what_changes(look, finance_lead):
     case = blocked()
     page = look(finance_lead)
