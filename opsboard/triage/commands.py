@@ -163,7 +163,12 @@ class _Evidence:
             "retryable": verdict.retryable,
             "fingerprint": fingerprint(system, moved.flow, verdict),
             "title": playbook.title(
-                verdict.category, object=object_, customer=customer, system=label, subject=verdict.subject
+                verdict.category,
+                verdict.rule,
+                object=object_,
+                customer=customer,
+                system=label,
+                subject=verdict.subject,
             ),
             "object_label": object_,
             "customer": customer,

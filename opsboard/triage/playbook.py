@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 _FILE = Path(__file__).parent / "playbook.toml"
 _UNKNOWN = "unknown"
@@ -48,26 +48,34 @@ class Advice:
     title_plain: str
 
 
+class Cause(NamedTuple):
+    """What a rule says where it knows more than its category."""
+
+    title: str
+    title_plain: str
+
+
 def advice(category: str) -> Advice:
     """The advice for a category; for one that is not in the playbook, that of an unknown cause."""
-    entries = _entries()
+    entries, _ = _entries()
     return entries.get(category, entries[_UNKNOWN])
 
 
-def title(category: str, **parts: Unpack[Parts]) -> str:
+def title(category: str, rule: str = "", **parts: Unpack[Parts]) -> str:
     """One sentence in business words for the head of an exception, also when parts are missing.
 
-    object: what was sent ("Invoice INV-7"); customer: whom it is for; system: who refused it; subject: the
-    cause as the classifier found it, left out when only a machine could read it.
+    rule: the classifier's, which may know more than the category. object: what was sent ("Invoice INV-7"); customer:
+    whom it is for, left out when the object's name says it; system: who refused it; subject: the cause as the
+    classifier found it, left out when only a machine could read it.
     """
-    entry = advice(category)
-    subject = _subject(parts["subject"])
-    customer = _plain(parts["customer"])
+    _, causes = _entries()
+    entry = causes.get(rule.rpartition(".")[2]) or advice(category)
+    subject, customer, thing = _subject(parts["subject"]), _plain(parts["customer"]), _plain(parts["object"])
     template = entry.title if subject else entry.title_plain
-    if not customer:
+    if not customer or customer.split()[0].lower() in thing.lower():
         template = template.replace(" for {customer}", "")
     words = {
-        "object": _plain(parts["object"]) or "A message",
+        "object": thing or "A message",
         "customer": customer,
         "system": _plain(parts["system"]) or "the target system",
         "subject": subject,
@@ -89,8 +97,9 @@ def _subject(text: str) -> str:
 
 
 @cache
-def _entries() -> dict[str, Advice]:
+def _entries() -> tuple[dict[str, Advice], dict[str, Cause]]:
     raw = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    causes = {rule: Cause(**words) for rule, words in raw.pop("causes").items()}
     return {
         category: Advice(
             label=entry["label"],
@@ -100,4 +109,4 @@ def _entries() -> dict[str, Advice]:
             title_plain=entry["title_plain"],
         )
         for category, entry in raw.items()
-    }
+    }, causes

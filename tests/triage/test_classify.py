@@ -209,9 +209,13 @@ def test_an_unknown_category_gets_the_advice_of_the_unknown_cause():
 def test_the_title_says_it_in_business_words():
     parts = {"object": "Invoice INV-7", "customer": "Brightwater", "system": "ERP"}
     said = playbook.title("closed_period", **parts, subject="2026-03")
-    assert said == "Invoice INV-7 for Brightwater was refused by ERP: period 2026-03 is closed"
+    assert said == "Invoice INV-7 for Brightwater was refused: period 2026-03 is closed"
+    of_rule = playbook.title("amount_mismatch", "tryton.rate-missing", **parts, subject="Swiss Franc")
+    assert of_rule == "Invoice INV-7 for Brightwater was refused: ERP has no exchange rate for Swiss Franc"
+    named = parts | {"object": "Invoice for Grid – Brightwater, Oct 2026"}
+    assert playbook.title("closed_period", **named, subject="2026-03").startswith(named["object"] + " was refused")
     plain = playbook.title("closed_period", **parts, subject="")
-    assert plain == "Invoice INV-7 for Brightwater was refused by ERP: the accounting period is closed"
+    assert plain == "Invoice INV-7 for Brightwater was refused: the accounting period is closed"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_the_title_says_it_in_business_words():
 )
 def test_the_title_never_shows_what_only_a_machine_reads(subject):
     said = playbook.title("missing_reference", object="Project P-1", customer="", system="PSA", subject=subject)
-    assert said == "Project P-1 was refused by PSA: something it refers to is not known there"
+    assert said == "Project P-1 was refused: something it refers to is not known there"
 
 
 @given(st.sampled_from([*CATEGORIES, "?"]), st.text(), st.text(), st.text(), st.text())
