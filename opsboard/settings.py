@@ -5,7 +5,10 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
@@ -251,7 +254,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Ringing while Redis is away must not hold up whoever rings: without this every request waits six seconds.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
     "socket_connect_timeout": 1,
 }
 CELERY_TASK_ALWAYS_EAGER = False
@@ -291,8 +297,21 @@ SPECTACULAR_SETTINGS = {
 }
 
 LOGGING_CONFIG = None  # structlog below writes everything; libraries log through it
+
+
+def only_what_went_wrong(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave out the two lines of every request that was answered well, unless logs are collected as JSON."""
+    fine = event.get("event") == "request_started" or (
+        event.get("event") == "request_finished" and event.get("code", 0) < HTTPStatus.BAD_REQUEST
+    )
+    if fine and not env.log_json:
+        raise structlog.DropEvent
+    return event
+
+
 structlog.configure(
     processors=[
+        only_what_went_wrong,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
