@@ -16,6 +16,7 @@ from opsboard import pipeline
 from opsboard.catalog.models import System
 from opsboard.core.errors import Refused
 from opsboard.jobs.models import WorkItem
+from opsboard.kpis import queries as kpis
 from opsboard.log import queries as log
 from opsboard.log.commands import differences
 from opsboard.log.models import Event, Transaction
@@ -157,6 +158,21 @@ def test_a_replay_is_refused_again_until_the_period_is_open_then_posts_once_and_
     assert not WorkItem.objects.exclude(state="done").exists()
     assert not Transaction.objects.exclude(status="succeeded").exists()
     assert differences() == {}
+
+
+def test_the_finance_page_shows_the_money_held_and_then_released(delivered, owner):
+    def shown(key: str) -> Decimal | None:
+        return kpis.figure(owner, key).value
+
+    assert shown("unbilled_approved_time") == Decimal("1500.00"), "what was refused and what waits behind it"
+    assert shown("blocked_invoices") == Decimal("1200.00"), "what the exception holds"
+    (case,) = desk.queue(owner, desk.Filters())
+    delivered.open_period(OWN_ENTITY, f"{THIS_MONTH:%Y-%m}")
+    triage.replay(numbers=[case.number], by=owner)
+    run()
+    assert shown("unbilled_approved_time") == 0
+    assert shown("blocked_invoices") == 0
+    assert shown("cleared_value") == Decimal("1200.00")
 
 
 def test_a_fix_moves_the_invoice_into_an_open_period(delivered, owner):

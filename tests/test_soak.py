@@ -171,18 +171,19 @@ def test_nothing_is_lost_or_doubled_whatever_dies(data):
     try:
         told = stack.manage("service_account", "create", "soak", "--source", "urn:soak", "--scope", "events:write")
         sender = Sender(stack, told.stdout.split()[-1])
-        entries = json.loads((data / "connections.json").read_text())
-        firm = TrytonFirm({key: one | {"administrator": live.administrator(data, one)} for key, one in entries.items()})
+        firm = hands(stack)
         for case in ("closed_period", "missing_rate", "unknown_customer", "incomplete_customer"):
             firm.repair(case)  # what is refused for business reasons is another story
         sender.start()
         ends, projects = time.monotonic() + MINUTES * 60, 0
         while time.monotonic() < ends:
             if projects < PROJECTS:
-                work_or_later(lambda: firm.project_with_time("good", [2 + at % 6 for at in range(ENTRIES)]))
+                work_or_later(
+                    stack, lambda: hands(stack).project_with_time("good", [2 + n % 6 for n in range(ENTRIES)])
+                )
                 projects += 1
             name, act = dice.choice(list(faults(stack).items()))
-            work_or_later(act)
+            work_or_later(stack, act)
             done.append(name)
             time.sleep(dice.uniform(2, 8))
             stack.revive()
@@ -190,13 +191,20 @@ def test_nothing_is_lost_or_doubled_whatever_dies(data):
         wait_until_carried(stack)
         sender.over.set()
         sender.join(30)
-        check(stack, firm, sender, done)
+        check(stack, hands(stack), sender, done)
     finally:
         stack.revive()
         stack.stop()
 
 
-def work_or_later(act: Callable[[], Any]) -> None:
+def hands(stack: Stack) -> TrytonFirm:
+    """People at the three systems, at their present addresses."""
+    entries = json.loads((stack.folder / "connections.json").read_text())
+    found = {key: one | {"administrator": live.administrator(stack.folder, one)} for key, one in entries.items()}
+    return TrytonFirm(found)
+
+
+def work_or_later(stack: Stack, act: Callable[[], Any]) -> None:
     """A person at a system that has just been killed tries again; a process that is gone cannot be killed."""
     last: IntegrationError | None = None
     for _ in range(30):
@@ -208,6 +216,7 @@ def work_or_later(act: Callable[[], Any]) -> None:
         except IntegrationError as error:
             last = error
             time.sleep(1)
+            stack.revive()
     raise AssertionError("the systems did not come back") from last
 
 
