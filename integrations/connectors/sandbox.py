@@ -593,7 +593,7 @@ class SandboxERP(Sandbox):
         }
         return Record(
             ref=Ref(self.system, "invoice", row["number"], "source"),
-            version=f"{row['state']}/{row['open']}",
+            version=row["modified_at"],  # not its state: an invoice may be open again after a payment is taken back
             changed_at=datetime.fromisoformat(row["modified_at"]),
             data=data,
             refs=(

@@ -547,7 +547,7 @@ class TrytonERP(Tryton):
         }
         return Record(
             ref=Ref(self.system, "invoice", row["number"], "source"),
-            version=f"{row['state']}/{row['amount_to_pay']}",
+            version=row["last_modified_at"].isoformat(),  # not its state: it may be open again after it was paid
             changed_at=row["last_modified_at"],
             data=data,
             refs=(self._customer_ref(row["party."], "customer"), Ref(self.system, "dimension", project, "project")),

@@ -26,7 +26,7 @@ from integrations.flows.base import (
 
 
 class InvoiceStatusFlow(Flow):
-    """One message per state and open amount of an invoice; an older one arriving late is harmless."""
+    """One message per change of an invoice; an older one arriving late is harmless."""
 
     key = "invoice-status"
     label = "Invoice and payment status → CRM, PSA"
@@ -83,7 +83,7 @@ class InvoiceStatusFlow(Flow):
 def _message(record: Record, payload: InvoiceStatus) -> Message:
     lane = f"invoice/{payload.invoice_number}"
     return Message(
-        key=f"{lane}/{payload.state}/{payload.open_amount}",
+        key=f"{lane}/{payload.state}/{payload.open_amount}/{record.changed_at:%Y%m%dT%H%M%S%f}",
         lane=lane,
         payload=payload,
         refs=(Ref(record.ref.system, "invoice", payload.invoice_number, "subject"), *record.refs),

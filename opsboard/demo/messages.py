@@ -138,7 +138,7 @@ def status(invoice: Invoice, state: str, open_amount: Decimal, paid_on: date | N
     }
     record = Record(
         ref=Ref(ERP, "invoice", invoice.number, "source"),
-        version=f"{state}/{open_amount}",
+        version=moment.isoformat(),
         changed_at=moment,
         data=data,
         refs=(
