@@ -120,7 +120,7 @@ def test_the_list_has_pages_and_the_number_of_queries_does_not_grow(
     for wanted in (1, 3):
         while Quarantine.objects.count() < wanted:
             sender.send(event(str(Quarantine.objects.count()), kind="nonsense"))
-        with django_assert_num_queries(8):  # 7 of every page: session, person, last seen; 1 for the rows
+        with django_assert_num_queries(9):  # 8 of every page: session, person, last seen, own work; 1 for the rows
             assert browser.get("/quarantine/").status_code == 200
     for number in range(52):
         sender.send(event(f"more-{number}", kind="nonsense"))
