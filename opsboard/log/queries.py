@@ -50,6 +50,8 @@ class Thread:
 
 def seen(person: User) -> QuerySet[Transaction]:
     """The transactions the person may see."""
+    if not may(person, "threads.view"):
+        return Transaction.objects.none()
     return in_scope(Transaction.objects.all(), person)
 
 
@@ -70,7 +72,7 @@ def find(person: User, text: str) -> list[ThreadLine]:
     objects |= set(
         Object.objects.filter(type__in=THREAD_RANK, name__iexact=wanted).values_list("pk", flat=True)[:FOUND_LIMIT]
     )
-    objects |= _objects_of_events(Q(correlation=wanted) | Q(transaction_id__in=_keyed(wanted)))
+    objects |= _subjects(Q(correlation=wanted) | Q(transaction_id__in=_keyed(wanted)))
     return lines(person, set(threads_of(list(objects))))
 
 
@@ -79,9 +81,10 @@ def _keyed(key: str) -> list[UUID]:
     return [ids.transaction_id(flow, key) for flow in flows]
 
 
-def _objects_of_events(condition: Q) -> set[UUID]:
-    found = Event.objects.filter(condition).order_by("-seq").values_list("refs", flat=True)[: FOUND_LIMIT * 4]
-    return {ref for refs in found for ref in refs}
+def _subjects(condition: Q) -> set[UUID]:
+    """What these events are about: their subjects alone, for a customer named beside it leads to other engagements."""
+    found = Event.objects.filter(condition, refs__len__gt=0).order_by("-seq")
+    return set(found.values_list("refs__0", flat=True)[: FOUND_LIMIT * 4])
 
 
 def lines(person: User, threads: set[UUID]) -> list[ThreadLine]:
