@@ -56,7 +56,7 @@ def append(entries: Sequence[Entry]) -> Appended:
     batch = msgspec.json.encode([rows[position] for position in first.values()]).decode()
     with atomic(), _prepared() as cursor:
         cursor.execute(APPEND, {"batch": batch, **TABLES}, prepare=True)
-        fresh = {str(id_): transaction for id_, transaction in cursor.fetchall()}
+        fresh = {id_.hex: transaction for id_, transaction in cursor.fetchall()}
         stored = _digests(cursor, [id_ for id_ in first if id_ not in fresh])
     result = Appended(transactions={transaction for transaction in fresh.values() if transaction})
     for position, row in enumerate(rows):
@@ -85,8 +85,8 @@ def _digests(cursor: Any, identities: list[str]) -> dict[str, str]:
     """Digests of events that were there before, or that another writer has just committed."""
     if not identities:
         return {}
-    cursor.execute("SELECT id::text, encode(digest, 'hex') FROM log_event WHERE id = ANY(%s::uuid[])", [identities])
-    return dict(cursor.fetchall())
+    cursor.execute("SELECT id, encode(digest, 'hex') FROM log_event WHERE id = ANY(%s::uuid[])", [identities])
+    return {id_.hex: digest for id_, digest in cursor.fetchall()}
 
 
 def correlate() -> int:

@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from opsboard.core import ids
-from opsboard.core.clock import iso
 
 
 class Kind(NamedTuple):
@@ -123,23 +122,28 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True):
 
         An event that names no time happened when it came; sent again, it comes later and is the same all the same.
         """
-        said = msgspec.structs.asdict(self)
-        if said.pop("received_at") == self.occurred_at:
-            del said["occurred_at"]
-        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).digest()
+        return self._digest(_ENCODER.encode(self.payload))
+
+    def _digest(self, payload: bytes) -> bytes:
+        said = (
+            *(self.source, self.id, self.type, self.kind, self.flow, self.key, self.status, self.objects, self.system),
+            *(self.entity, self.attempt, self.amount, self.currency, self.latency_ms, self.actor, self.correlation),
+            *(self.error, self.facts, None if self.occurred_at == self.received_at else self.occurred_at),
+        )
+        return hashlib.sha256(_ENCODER.encode(said) + payload).digest()
 
     def row(self) -> dict[str, Any]:
-        """The columns, ready for jsonb_to_recordset in sql/append.sql."""
-        key, effect = self.business_key, self.effect
+        """The columns, ready for msgspec and jsonb_to_recordset in sql/append.sql. The payload is encoded once only."""
+        key, effect, payload = self.business_key, self.effect, _ENCODER.encode(self.payload)
         return {
-            "id": str(self.identity),
+            "id": ids.event_hex(self.source, self.id),
             "source": self.source,
             "external_id": self.id,
             "type": self.type,
-            "digest": self.digest().hex(),
+            "digest": self._digest(payload).hex(),
             "kind": self.kind,
             "flow": self.flow,
-            "transaction_id": str(ids.transaction_id(self.flow, key)) if self.flow and key else None,
+            "transaction_id": ids.transaction_id(self.flow, key).hex if self.flow and key else None,
             "key": key,
             "status": effect.status or "",
             "system": self.system,
@@ -150,11 +154,14 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True):
             "latency_ms": self.latency_ms,
             "actor": self.actor,
             "correlation": self.correlation,
-            "objects_named": [list(named) for named in self.objects],
-            "refs": [str(ids.object_id(*named[:3])) for named in self.objects],
+            "objects_named": self.objects,
+            "refs": [ids.object_id(named.system, named.type, named.id).hex for named in self.objects],
             "facts": self.facts,
-            "occurred_at": iso(self.occurred_at),
-            "received_at": iso(self.received_at),
-            "data": self.payload,
+            "occurred_at": self.occurred_at,
+            "received_at": self.received_at,
+            "data": msgspec.Raw(payload),
             "error": self.error,
         }
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")

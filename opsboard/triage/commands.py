@@ -13,7 +13,7 @@ from typing import Any
 
 import jsonpatch
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.transaction import atomic
 from pydantic import ValidationError
 
@@ -59,13 +59,7 @@ def follow(transactions: Iterable[uuid.UUID]) -> int:
     Idempotent: called again it finds nothing to do. Rows are locked in the order of their ids, so two followers of
     the same transaction act one after the other.
     """
-    moved = list(
-        Transaction.objects.filter(pk__in=list(transactions))
-        .filter(Q(status="failed") | Q(status__in=FINISHED, cases__state__in=lifecycle.UNRESOLVED))
-        .order_by("pk")
-        .values_list("pk", flat=True)
-        .distinct()
-    )
+    moved = _concerned(list(transactions))
     if not moved:
         return 0
     with atomic():
@@ -76,6 +70,21 @@ def follow(transactions: Iterable[uuid.UUID]) -> int:
         }
         evidence = _Evidence.of([one for one in locked if one.status == "failed"])
         return sum(_follow(one, cases.get(one.pk), evidence) for one in locked)
+
+
+def _concerned(transactions: list[uuid.UUID]) -> list[uuid.UUID]:
+    """Those that failed, and those that ended and have an open exception. Asked for every batch that comes in, so
+    written out: the same by the ORM costs a millisecond of building the query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id FROM log_transaction AS t
+            WHERE id = ANY(%s) AND (status = 'failed' OR status = ANY(%s) AND EXISTS (
+                SELECT FROM triage_case AS c WHERE c.transaction_id = t.id AND c.state <> 'resolved'))
+            """,
+            [transactions, list(FINISHED)],
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _follow(moved: Transaction, case: Case | None, evidence: "_Evidence") -> bool:

@@ -7,10 +7,16 @@ named AS (
            (%(ranks)s::jsonb ->> (item ->> 1))::int AS rank
     FROM fresh CROSS JOIN LATERAL jsonb_array_elements(fresh.objects_named) WITH ORDINALITY AS j (item, place)
 ), objects AS (
-    -- the latest name wins; equal times fall to the greater name, so that the order of arrival does not matter
+    -- the latest name wins; equal times fall to the greater name, so that the order of arrival does not matter.
+    -- What is known and gets no newer name is left out before the conflict: a conflict would lock its row
     INSERT INTO log_object AS known (id, system, type, external_id, name, named_at)
-    SELECT DISTINCT ON (id) id, system, type, external_id, name, CASE WHEN name <> '' THEN occurred_at END
-    FROM named ORDER BY id, name <> '' DESC, occurred_at DESC, name DESC
+    SELECT latest.* FROM (
+        SELECT DISTINCT ON (id) id, system, type, external_id, name, CASE WHEN name <> '' THEN occurred_at END AS named_at
+        FROM named ORDER BY id, name <> '' DESC, occurred_at DESC, name DESC
+    ) AS latest LEFT JOIN log_object AS present USING (id)
+    WHERE present.id IS NULL OR (latest.name <> '' AND (
+        present.named_at IS NULL OR (latest.named_at, latest.name) > (present.named_at, present.name)))
+    ORDER BY latest.id
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, named_at = excluded.named_at
     WHERE excluded.name <> ''
       AND (known.named_at IS NULL OR (excluded.named_at, excluded.name) > (known.named_at, known.name))
