@@ -79,7 +79,7 @@ class Object(models.Model):
     type = models.TextField()
     external_id = models.TextField()
     name = models.TextField(default="", blank=True)
-    named_at = models.DateTimeField(null=True, help_text="when that name was given: the latest name wins")
+    named_on = models.DateField(null=True, help_text="day (UTC) the name was given: the latest wins")
 
     class Meta:
         indexes = [
@@ -193,3 +193,33 @@ class Quarantine(models.Model):
             # log.queries.quarantine: newest open first
             models.Index(fields=["-received_at"], condition=Q(state="open"), name="quarantine_open"),
         ]
+
+
+class Block(models.Model):
+    """A sealed piece of the log; see log.sealing. Append-only like the events: a trigger refuses changes.
+
+    `members` names its events one by one (usually one range), because numbers are drawn before commit and a lower
+    one may become visible after a higher one.
+    """
+
+    number = models.BigIntegerField(primary_key=True, help_text="1, 2, 3, ... without a gap")
+    previous = models.BinaryField(help_text="SHA-256 of the header of the block before; zeros at the first")
+    root = models.BinaryField(help_text="Merkle root over the leaves (RFC 6962)")
+    size = models.PositiveIntegerField(help_text="number of events")
+    first = models.BigIntegerField(help_text="least seq in it")
+    last = models.BigIntegerField(help_text="greatest seq in it")
+    upto = models.BigIntegerField(help_text="no event with a seq up to this can be recorded any more")
+    members = models.TextField(help_text="seqs, as an int8multirange is written")
+    entries = models.BinaryField(help_text="64 bytes per event: SHA-256 of the row, SHA-256 of the payload or zeros")
+    sealed_at = models.TextField(help_text="RFC 3339 in UTC, as signed")
+    key = models.TextField(help_text="public key, hex")
+    signature = models.BinaryField(help_text="ed25519 over the header")
+
+    class Meta:
+        indexes = [
+            # log.sealing: the blocks that hold events above the mark
+            models.Index(fields=["last"], name="block_by_last"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Block {self.number}"

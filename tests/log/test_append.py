@@ -3,6 +3,7 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from django.db import IntegrityError, InternalError, connection
@@ -95,6 +96,28 @@ def test_what_is_named_beside_one_project_only_belongs_to_it():
     commands.append([entry("1", "received", request, PROJECT, TIME, OTHER_TIME)])
     commands.correlate()
     assert threads(TIME) == threads(OTHER_TIME) == threads(request) == threads(PROJECT)
+
+
+def test_the_latest_name_wins_in_any_order_and_the_same_name_again_writes_nothing():
+    named = [
+        entry("1", "noted", PROJECT._replace(name="Atlas"), minute=0),
+        entry("2", "noted", PROJECT._replace(name="Atlas II"), minute=2 * 24 * 60),
+        entry("3", "noted", PROJECT._replace(name="Atlas"), minute=24 * 60),
+        entry("4", "noted", PROJECT, minute=3 * 24 * 60),
+    ]
+    for order in permutations(named):
+        assert with_rollback(lambda order=order: [commands.append([one]) for one in order])[0][0][4] == "Atlas II"
+    commands.append(named)
+    version = row_version()
+    commands.append([entry("5", "noted", PROJECT._replace(name="Atlas II"), minute=2 * 24 * 60 + 9)])
+    assert row_version() == version
+
+
+def row_version() -> tuple:
+    """Where the project's row stands and who last wrote to it or locked it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ctid::text, xmin::text, xmax::text FROM log_object WHERE external_id = 'P-7'")
+        return cursor.fetchone()
 
 
 def test_a_transaction_stands_where_its_last_attempt_left_it():

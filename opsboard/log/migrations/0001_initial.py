@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                 ('type', models.TextField()),
                 ('external_id', models.TextField()),
                 ('name', models.TextField(blank=True, default='')),
-                ('named_at', models.DateTimeField(help_text='when that name was given: the latest name wins', null=True)),
+                ('named_on', models.DateField(help_text='day (UTC) the name was given: the latest wins', null=True)),
             ],
             options={
                 'indexes': [models.Index(django.db.models.functions.text.Lower('external_id'), name='object_by_external_id')],

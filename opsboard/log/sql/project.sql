@@ -7,19 +7,21 @@ named AS (
            (%(ranks)s::jsonb ->> (item ->> 1))::int AS rank
     FROM fresh CROSS JOIN LATERAL jsonb_array_elements(fresh.objects_named) WITH ORDINALITY AS j (item, place)
 ), objects AS (
-    -- the latest name wins; equal times fall to the greater name, so that the order of arrival does not matter.
-    -- What is known and gets no newer name is left out before the conflict: a conflict would lock its row
-    INSERT INTO log_object AS known (id, system, type, external_id, name, named_at)
+    -- The name of the latest day wins, of equal days the greater name: the order of arrival does not matter, and an
+    -- object that comes again under its name is left alone. By the second, every event would write to the hottest
+    -- rows and writers would queue for them. What stays is left out before the conflict: a conflict locks its row
+    INSERT INTO log_object AS known (id, system, type, external_id, name, named_on)
     SELECT latest.* FROM (
-        SELECT DISTINCT ON (id) id, system, type, external_id, name, CASE WHEN name <> '' THEN occurred_at END AS named_at
-        FROM named ORDER BY id, name <> '' DESC, occurred_at DESC, name DESC
+        SELECT DISTINCT ON (id) id, system, type, external_id, name, named_on FROM (
+            SELECT *, CASE WHEN name <> '' THEN (occurred_at AT TIME ZONE 'UTC')::date END AS named_on FROM named
+        ) AS dated ORDER BY id, named_on DESC NULLS LAST, name DESC
     ) AS latest LEFT JOIN log_object AS present USING (id)
     WHERE present.id IS NULL OR (latest.name <> '' AND (
-        present.named_at IS NULL OR (latest.named_at, latest.name) > (present.named_at, present.name)))
+        present.named_on IS NULL OR (latest.named_on, latest.name) > (present.named_on, present.name)))
     ORDER BY latest.id
-    ON CONFLICT (id) DO UPDATE SET name = excluded.name, named_at = excluded.named_at
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, named_on = excluded.named_on
     WHERE excluded.name <> ''
-      AND (known.named_at IS NULL OR (excluded.named_at, excluded.name) > (known.named_at, known.name))
+      AND (known.named_on IS NULL OR (excluded.named_on, excluded.name) > (known.named_on, known.name))
 ), binders AS (
     -- an engagement object is a thread of its own until correlate() joins it to others
     INSERT INTO log_membership (thread_id, object_id)
