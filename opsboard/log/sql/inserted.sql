@@ -1,6 +1,9 @@
--- Events below the mark that no block holds: how many, and the first. Nothing can be recorded there any more.
+-- Events that no block holds: how many stand below the mark, where nothing can be recorded any more, the first of
+-- them, and how many above it wait to be sealed.
 WITH held AS (
-    SELECT range_agg(members::int8multirange) AS sealed FROM log_block
+    SELECT coalesce(range_agg(members::int8multirange), '{}') AS sealed FROM log_block
 )
-SELECT count(*), min(e.seq) FROM log_event AS e
-WHERE e.seq <= %(mark)s AND NOT e.seq <@ (SELECT sealed FROM held)
+SELECT count(*) FILTER (WHERE e.seq <= %(mark)s), min(e.seq) FILTER (WHERE e.seq <= %(mark)s),
+       count(*) FILTER (WHERE e.seq > %(mark)s)
+FROM log_event AS e
+WHERE NOT e.seq <@ (SELECT sealed FROM held)
