@@ -1,5 +1,4 @@
-"""opsboard: one correlated log of all that happens between a firm's systems."""
+"""opsboard: one correlated log of all that happens between a firm's systems.
 
-from opsboard.celery import app as celery_app
-
-__all__ = ["celery_app"]
+Nothing is imported here: `opsboard.client` runs in jobs that have neither Django nor Celery.
+"""

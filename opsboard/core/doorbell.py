@@ -1,9 +1,10 @@
 """The doorbell: wake a worker after commit. What is to be done stands in PostgreSQL already (DESIGN, law 3)."""
 
 import structlog
-from celery import current_app
 from django.db.transaction import on_commit
 from kombu.exceptions import OperationalError
+
+from opsboard.celery import app
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,6 @@ def ring(task: str) -> None:
 
 def _send(task: str) -> None:
     try:
-        current_app.send_task(f"opsboard.pipeline.{task}", retry=False, ignore_result=True)
+        app.send_task(f"opsboard.pipeline.{task}", retry=False, ignore_result=True)
     except (OperationalError, ConnectionError) as error:
         log.warning("doorbell not heard", task=task, error=str(error))

@@ -11,7 +11,7 @@ from opsboard.core import doorbell
 def test_ringing_while_redis_is_away_does_not_hold_up_who_rings(db, monkeypatch, django_capture_on_commit_callbacks):
     away = Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=False)
     away.conf.broker_transport_options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
-    monkeypatch.setattr(doorbell, "current_app", away)
+    monkeypatch.setattr(doorbell, "app", away)
 
     begun = time.monotonic()
     with django_capture_on_commit_callbacks(execute=True):
