@@ -34,6 +34,7 @@ class Env(BaseSettings):
     reporting_currency: str = "EUR"
     require_mfa: bool | None = None  # second factor for finance, platform and administrators; None: with https
     events_per_second: int = 20_000  # what one service account may send; ten seconds of it at once
+    otlp_mapping: Path = BASE_DIR / "opsboard" / "api" / "otlp_mapping.toml"  # which spans are steps, and of what
     metrics_token: str = ""  # bearer token for /metrics from other hosts; without it, this host only
     log_json: bool = False
 
@@ -86,6 +87,7 @@ OPSBOARD_REPORTING_CURRENCY = env.reporting_currency
 OPSBOARD_REQUIRE_MFA = env.https if env.require_mfa is None else env.require_mfa
 OPSBOARD_METRICS_TOKEN = env.metrics_token
 OPSBOARD_EVENTS_PER_SECOND = env.events_per_second
+OPSBOARD_OTLP_MAPPING = env.otlp_mapping
 OPSBOARD_CONNECTIONS = DATA_DIR / "connections.json"  # systems and their credentials, mode 0600, never in the database
 
 # The rooms of the house, outermost first: the same order as the import contract in pyproject.toml.
@@ -188,7 +190,7 @@ SESSION_COOKIE_NAME = "__Host-opsboard" if env.https else "opsboard"
 
 # Transport and content security
 SECURE_SSL_REDIRECT = env.https
-SECURE_REDIRECT_EXEMPT = [r"^api/", r"^livez$", r"^readyz$", r"^metrics$"]  # ASVS 4.1.2: an API never redirects
+SECURE_REDIRECT_EXEMPT = [r"^api/", r"^v1/", r"^livez$", r"^readyz$", r"^metrics$"]  # ASVS 4.1.2: no redirected API
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.https else None
 SECURE_HSTS_SECONDS = 365 * 86400 if env.https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.https
@@ -272,6 +274,7 @@ CELERY_BEAT_SCHEDULE = {  # every task is also rung when there is work: these ma
         "detect": 60.0,
         "wake": 30.0,
         "refresh": 60.0,
+        "seal": 5.0,
         "partitions": 3600.0,
     }.items()
 }

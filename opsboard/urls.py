@@ -7,6 +7,7 @@ from opsboard.core import views as core
 
 urlpatterns = [
     path("api/v1/", include("opsboard.api.urls")),
+    path("v1/", include("opsboard.api.otlp_urls")),  # where OTLP exporters send, given the host alone
     path("", include("opsboard.dashboards.urls")),
     path("quarantine/", include("opsboard.api.page_urls")),
     path("exceptions/", include("opsboard.triage.urls")),

@@ -44,6 +44,7 @@ PUBLIC: dict[str, str] = {
     "api-event-schema": "the contract of an event holds no data of the firm",
     "api-openapi": "the description of the API holds no data of the firm",
     "api-nothing": "answers 404 to everybody",
+    "otlp-nothing": "answers 404 to everybody",
     "account_login": "the way in",
     "account_logout": "the way out, also half-way through a sign-in",
     "account_inactive": "tells a deactivated person so",

@@ -119,6 +119,11 @@ def _body(request: HttpRequest) -> bytes:
     """The body as sent. Raises Invalid for one that is too large, packed, or not all there."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         events.refuse("", "Send the body as it is, without Content-Encoding.", title="Content-Encoding", status=415)
+    return body_of(request)
+
+
+def body_of(request: HttpRequest) -> bytes:
+    """The body's bytes, packed or not. Raises Invalid for one that is too large or not all there."""
     length = request.headers.get("Content-Length", "")
     try:
         body = _counted_body(request, int(length)) if length.isdecimal() else _chunked_body(request)
