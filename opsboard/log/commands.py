@@ -54,7 +54,7 @@ def append(entries: Sequence[Entry]) -> Appended:
     for position, row in enumerate(rows):
         first.setdefault(row["id"], position)
     batch = msgspec.json.encode([rows[position] for position in first.values()]).decode()
-    with atomic(), _prepared() as cursor:
+    with atomic(savepoint=False), _prepared() as cursor:  # one statement: there is nothing to go back to within it
         cursor.execute(APPEND, {"batch": batch, **TABLES}, prepare=True)
         fresh = {id_.hex: transaction for id_, transaction in cursor.fetchall()}
         stored = _digests(cursor, [id_ for id_ in first if id_ not in fresh])
