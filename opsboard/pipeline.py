@@ -1,7 +1,7 @@
 """The flow, and the only place with Celery tasks. Each is a few lines: the work is in the rooms below.
 
     collect → process → accept (log, exceptions) → correlate → refresh
-                 ↑ reap            detect, wake
+                 ↑ reap            detect, wake          seal
 
 A task is only the doorbell: what is to be done stands in PostgreSQL, and every task may run at any time, twice, in
 parallel, or be killed in the middle.
@@ -28,6 +28,7 @@ from opsboard.jobs import queries as work
 from opsboard.jobs.models import WorkItem
 from opsboard.kpis import commands as kpis
 from opsboard.log import commands as log
+from opsboard.log import sealing
 from opsboard.log.commands import Appended
 from opsboard.log.entry import Entry, Named
 from opsboard.triage import commands as triage
@@ -326,6 +327,12 @@ def refresh() -> int:
 def partitions() -> list[str]:
     """Room for the payloads of the months to come."""
     return log.make_partitions()
+
+
+@shared_task
+def seal() -> int:
+    """Seal what has been recorded since, and publish the blocks."""
+    return sealing.seal()
 
 
 def transaction_of(landscape: str, flow: str, key: str) -> UUID:

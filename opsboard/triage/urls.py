@@ -17,6 +17,7 @@ urlpatterns = [
     ),
     path("EXC-<int:number>/", views.detail, name="exception"),
     path("EXC-<int:number>/progress/", views.progress, name="exception-progress"),
+    path("EXC-<int:number>/evidence.zip", views.evidence, name="exception-evidence"),
     path("EXC-<int:number>/fix/", views.fix, name="exception-fix"),
     path("EXC-<int:number>/check/", views.check, name="exception-check"),
     *(

@@ -17,6 +17,8 @@ from opsboard.accounts.roles import TEAMS
 from opsboard.catalog.queries import flow_labels, systems
 from opsboard.core.errors import Refused
 from opsboard.core.htmx import go, page_or_fragment, target
+from opsboard.log.evidence import hand_over
+from opsboard.log.queries import trail
 from opsboard.triage import commands, queries
 from opsboard.triage.forms import FORMS, document
 from opsboard.triage.lifecycle import REPLAYING, TABLE
@@ -89,6 +91,7 @@ def detail(request: HttpRequest, number: int) -> HttpResponse:
     shown = found(request, number)
     tab = request.GET.get("tab", "timeline")
     context = {"shown": shown, "case": shown.case, "tab": tab, "labels": labels()}
+    context["may_take_evidence"] = may(person(request), "audit.view")
     return page_or_fragment(request, "triage/detail.html", context, {"story": "triage/_story.html"})
 
 
@@ -108,6 +111,24 @@ def progress(request: HttpRequest, number: int) -> HttpResponse:
     answer = render(request, "triage/_progress.html", {"shown": shown, "case": shown.case})
     if shown.case.state != REPLAYING:
         answer["HX-Refresh"] = "true"
+    return answer
+
+
+@required("audit.view")
+@require_safe
+def evidence(request: HttpRequest, number: int) -> HttpResponse:
+    """The exception's events with their proofs, as a zip that verifies without the database; see log.evidence."""
+    case = found(request, number).case
+    if request.method == "HEAD":
+        return HttpResponse(content_type="application/zip")  # nothing is taken
+    try:
+        bundle = hand_over(subject=case.reference, events=trail(case.transaction_id), by=person(request))
+    except Refused as refused:
+        messages.warning(request, refused.reason)
+        return go(request, reverse("exception", args=[number]))
+    answer = HttpResponse(bundle, content_type="application/zip")
+    answer["Content-Disposition"] = f'attachment; filename="{case.reference}-evidence.zip"'
+    answer["Cache-Control"] = "no-store"
     return answer
 
 

@@ -1,5 +1,6 @@
 """`manage.py verify_log`: compute the whole seal again. Exit code 1 when anything is not as it was sealed."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,14 @@ class Command(BaseCommand):
             "--public-key", action="append", default=[], help="hex; may be repeated; else the data directory's key"
         )
 
-    def handle(self, *args: Any, anchors: Path | None, public_key: list[str], **options: Any) -> None:
+        parser.add_argument(
+            "--jobs", type=int, default=os.cpu_count() or 1, help="connections that read at once; else one per core"
+        )
+
+    def handle(self, *args: Any, anchors: Path | None, public_key: list[str], jobs: int, **options: Any) -> None:
         """Verify and tell."""
-        report = sealing.verify(trusted=self._trusted(public_key), anchors=self._anchors(anchors))
+        trusted, published = self._trusted(public_key), self._anchors(anchors)
+        report = sealing.verify(trusted=trusted, anchors=published, jobs=max(1, jobs))
         for kind, finding in report.found.items():
             more = f" (and {finding.count - 1} more)" if finding.count > 1 else ""
             self.stderr.write(f"{kind.upper()}: {finding.first}{more}")
