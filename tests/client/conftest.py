@@ -1,5 +1,6 @@
 """A real event door: granian over the test database, which can be away and come back."""
 
+import json
 import os
 import socket
 import subprocess
@@ -21,7 +22,6 @@ from opsboard.stack.paths import PROJECT
 
 SOURCE = "urn:firm:job"
 RATE = 200  # events a second that the door allows; ten seconds of it at once
-INVOICE = ("psa", "project", "P-1")
 
 
 class Door:
@@ -105,8 +105,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Client]]:
     made: list[Client] = []
 
     def client(url: str = "http://127.0.0.1:9", token: str = "t", **options: Any) -> Client:
-        options = {"source": SOURCE, "spool": tmp_path / "spool", "every": 0.05} | options
-        made.append(Client(url, token, **options))
+        whole: dict[str, Any] = {"source": SOURCE, "spool": tmp_path / "spool", "every": 0.05} | options
+        made.append(Client(url, token, **whole))
         return made[-1]
 
     yield client
@@ -114,27 +114,31 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Client]]:
         each.close(timeout=0)
 
 
+class Script(httpx.MockTransport):
+    """A server by script: each answer is a status, a response, or what is raised; then it accepts everything.
+
+    `heard` are the ids of each request.
+    """
+
+    def __init__(self, *answers: int | httpx.Response | Exception) -> None:
+        super().__init__(self._answer)
+        self.heard: list[list[str]] = []
+        self._left = list(answers)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        batch = json.loads(request.content)
+        self.heard.append([event["id"] for event in batch])
+        said = self._left.pop(0) if self._left else 200
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, httpx.Response):
+            return said
+        if said != 200:
+            return httpx.Response(said)
+        return httpx.Response(200, json={"items": [{"id": each["id"], "status": "accepted"} for each in batch]})
+
+
 @pytest.fixture
-def scripted() -> Callable[..., httpx.MockTransport]:
-    """A server by script: the bodies it got are in `.heard`. Each answer is a status, a response, or what it raises."""
-
-    def transport(*answers: Any) -> Any:
-        left = list(answers)
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            batch = httpx.Response(200, content=request.content).json()
-            made.heard.append([event["id"] for event in batch])  # type: ignore[attr-defined]
-            said = left.pop(0) if left else 200
-            if isinstance(said, Exception):
-                raise said
-            if isinstance(said, httpx.Response):
-                return said
-            if said != 200:
-                return httpx.Response(said)
-            return httpx.Response(200, json={"items": [{"id": each["id"], "status": "accepted"} for each in batch]})
-
-        made = httpx.MockTransport(answer)
-        made.heard = []  # type: ignore[attr-defined]
-        return made
-
-    return transport
+def scripted() -> type[Script]:
+    """Makes servers by script."""
+    return Script

@@ -116,12 +116,10 @@ def test_a_line_that_the_disk_has_changed_is_told_apart(tmp_path):
 
 def test_when_it_is_full_it_says_so_and_keeps_what_it_has(tmp_path):
     spool = opened(tmp_path, max_bytes=2000)
-    kept = 0
     with pytest.raises(SpoolFull, match="unsent"):
-        for line in lines(1000):
-            spool.append(line)
-            kept += 1
+        list(map(spool.append, lines(1000)))
 
+    kept = spool.pending
     used = sum(path.stat().st_size for path in tmp_path.glob("*.log"))
     assert 1800 < used <= 2000
     assert drained(spool) == lines(kept)

@@ -1,5 +1,7 @@
 """The doorbell: a lost ring costs nobody time."""
 
+import json
+import threading
 import time
 
 from celery import Celery
@@ -28,3 +30,13 @@ def test_it_rings_after_the_commit_and_not_before(db, monkeypatch, django_captur
         doorbell.ring("correlate")
         assert heard == []
     assert heard == ["correlate"]
+
+
+def test_the_ring_reaches_redis_from_any_thread(redis_client):
+    """Web requests are answered in threads, which did not import Celery themselves."""
+    ringing = threading.Thread(target=doorbell._send, args=["correlate"])
+    ringing.start()
+    ringing.join()
+
+    (message,) = redis_client.lrange("celery", 0, -1)
+    assert json.loads(message)["headers"]["task"] == "opsboard.pipeline.correlate"
