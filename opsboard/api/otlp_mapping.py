@@ -94,6 +94,14 @@ class ObjectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     system: str = ""
 
 
+class OutcomeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values of an attribute that say what happened, where the status does not."""
+
+    attribute: str
+    values: tuple[str, ...]
+    kind: str
+
+
 class SkipRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Values of an attribute that make a span or record no step."""
 
@@ -119,6 +127,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: NameRules
     payload: PayloadRules
     objects: tuple[ObjectRule, ...] = ()
+    outcomes: tuple[OutcomeRule, ...] = ()
     skip: tuple[SkipRule, ...] = ()
 
 
@@ -129,10 +138,10 @@ def rules(path: Path) -> Rules:
         found = msgspec.convert(tomllib.loads(path.read_text()), Rules)
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise RulesError(f"{path}: {error}") from error
-    for table in (found.ended, found.passed):
-        missing, unknown = set(SPAN_KINDS) - set(table), set(table.values()) - set(SENDER_KINDS)
-        if missing or unknown:
-            raise RulesError(f"{path}: no word for {sorted(missing)}, unknown words {sorted(unknown)}")
+    missing = [kind for kind in SPAN_KINDS if kind not in found.ended or kind not in found.passed]
+    said = {*found.ended.values(), *found.passed.values(), *(rule.kind for rule in found.outcomes)}
+    if missing or not said <= set(SENDER_KINDS):
+        raise RulesError(f"{path}: no word for {missing}, unknown words {sorted(said - set(SENDER_KINDS))}")
     return found
 
 
@@ -228,7 +237,7 @@ def _from_span(span: Span, outer: Attributes, rules: Rules, source: str) -> Step
         data["latency_ms"] = min((span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000, INT32)
     data["payload"] = _payload(seen, rules, span_id=span.span_id.hex(), parent_span_id=span.parent_span_id.hex())
     raised = [attributes(event.attributes) for event in span.events if event.name == "exception"]
-    if seen.failed:
+    if seen.failed or data["kind"] in {"rejected", "retried"}:
         data["error"] = _error(seen, raised[-1] if raised else {}, span.status.message)
     return Step(span.name, _event(seen, source, f"{seen.trace}/{span.span_id.hex()}", ended, data))
 
@@ -299,32 +308,25 @@ def _no_step(seen: _Seen, which: SpanRules) -> str:
 
 def _decides(seen: _Seen, rules: Rules) -> bool:
     """Whether the span says how its message fares, or is one attempt or step on the way."""
-    named = seen.first(rules.names.kind)
-    if named in KINDS:
-        return KINDS[named].status in _DECISIVE
+    if named := _named(seen, rules):
+        return _is_decisive(named)
     opens = seen.span_kind == "INTERNAL" and seen.has(rules.decides.attributes)
     return (rules.decides.root and seen.root) or seen.span_kind in rules.decides.kinds or opens
 
 
 def _said(seen: _Seen, rules: Rules, deciding: bool) -> dict[str, Any] | None:
     """The data of the event, without time, payload and error; None when the rules drop what names no message."""
-    names = rules.names
-    said: dict[str, Any] = {"kind": _kind(seen, rules, deciding), "system": seen.system}
-    objects, key = list(_objects(seen, rules)), seen.first(names.key)
-    said |= {"flow": seen.first(names.flow) or UNKNOWN_SERVICE}
+    names, kind = rules.names, _kind(seen, rules, deciding)
+    key, objects = seen.first(names.key), list(_objects(seen, rules))
+    if not key and not objects and deciding and rules.without_key == "drop":
+        return None
+    if not key and not _has_message(seen, rules, deciding, kind, bool(objects)):
+        kind = "noted"
+    said: dict[str, Any] = {"kind": kind, "system": seen.system, "objects": objects or [_instead(seen, key)]}
+    if key or kind != "noted":
+        said["flow"] = seen.first(names.flow) or UNKNOWN_SERVICE
     if key:
         said["key"] = key
-    if not objects and key:
-        objects = [{"system": seen.system, "type": "message", "id": key}]
-    if not objects:  # nothing of the business is named: what is left is the trace, or the service
-        if deciding and rules.without_key == "drop":
-            return None
-        if not (deciding and seen.trace and rules.without_key == "trace"):
-            said["kind"] = "noted"
-            del said["flow"]
-        kind, id_ = ("trace", seen.trace) if seen.trace else ("service", seen.first(("service.name",)) or seen.system)
-        objects = [{"system": "otel", "type": kind, "id": id_}]
-    said["objects"] = objects
     for name in ("entity", "amount", "currency"):
         if text := seen.first(getattr(names, name)):
             said[name] = text
@@ -333,12 +335,40 @@ def _said(seen: _Seen, rules: Rules, deciding: bool) -> dict[str, Any] | None:
     return said
 
 
+def _has_message(seen: _Seen, rules: Rules, deciding: bool, kind: str, objects: bool) -> bool:
+    """Whether a step without a key stands for a message: one that nothing ends would wait for its end for ever."""
+    if objects:
+        return deciding or bool(_named(seen, rules))
+    return _is_decisive(kind) and bool(seen.trace) and rules.without_key == "trace"
+
+
+def _instead(seen: _Seen, key: str) -> dict[str, Any]:
+    """What stands for the business objects that are not named: the message, else the trace, else the service."""
+    if key:
+        return {"system": seen.system, "type": "message", "id": key}
+    if seen.trace:
+        return {"system": "otel", "type": "trace", "id": seen.trace}
+    return {"system": "otel", "type": "service", "id": seen.first(("service.name",)) or seen.system}
+
+
+def _named(seen: _Seen, rules: Rules) -> str:
+    """The kind that the step itself names, or that stands in a rule for what it carries; empty for neither."""
+    found = seen.first(rules.names.kind)
+    for rule in rules.outcomes:
+        if not found and str(seen.all.get(rule.attribute, "")) in rule.values:
+            found = rule.kind
+    return found
+
+
+def _is_decisive(kind: str) -> bool:
+    return kind in KINDS and KINDS[kind].status in _DECISIVE
+
+
 def _kind(seen: _Seen, rules: Rules, deciding: bool) -> str:
     """What happened, in a word of the contract. A failed attempt is no failure: the step around it decides."""
     if seen.failed:
         return "rejected" if deciding else "retried"
-    named = seen.first(rules.names.kind)
-    return named or (rules.ended if deciding else rules.passed)[seen.span_kind]
+    return _named(seen, rules) or (rules.ended if deciding else rules.passed)[seen.span_kind]
 
 
 def _objects(seen: _Seen, rules: Rules) -> Iterator[dict[str, Any]]:
