@@ -93,12 +93,13 @@ def header(
     return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
 
-def load_key(path: Path) -> Ed25519PrivateKey:
-    """The signing key in that file; made at first use, readable by its owner only.
+def load_key(path: Path, *, make: bool = False) -> Ed25519PrivateKey:
+    """The signing key in that file. `make`: if there is none, a new one, readable by its owner only.
 
     Two processes that make it at once end with one key: the file appears complete or not at all.
+    Raises FileNotFoundError.
     """
-    if not path.exists():
+    if make and not path.exists():
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

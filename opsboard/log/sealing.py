@@ -28,7 +28,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.transaction import atomic
 
@@ -84,10 +86,14 @@ def anchors_file() -> Path:
 # ---- seal
 
 
-def seal(*, patience: float = PATIENCE) -> int:
-    """Seal what is not sealed yet and publish the blocks; returns how many events. Safe to run twice, in parallel."""
+def seal(*, patience: float = PATIENCE, new_key: bool = False) -> int:
+    """Seal what is not sealed yet and publish the blocks; returns how many events. Safe to run twice, in parallel.
+
+    Raises ImproperlyConfigured when the log was sealed before and its key is not here, unless `new_key` is wished: a
+    worker on another machine must not go on with a key of its own that nobody knows.
+    """
     sealed = 0
-    while size := _seal_block(patience):
+    while size := _seal_block(patience, new_key):
         sealed += size
         if size < PER_BLOCK:
             break
@@ -96,7 +102,7 @@ def seal(*, patience: float = PATIENCE) -> int:
 
 
 @atomic
-def _seal_block(patience: float) -> int:
+def _seal_block(patience: float, new_key: bool) -> int:
     """One block, if there is anything to seal; returns its number of events."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEALING])
@@ -113,7 +119,7 @@ def _seal_block(patience: float) -> int:
     seqs = [seq for seq, _ in rows]
     if len(rows) == PER_BLOCK:
         mark = max(known, min(mark, seqs[-1]))  # what lies beyond is for the next block
-    _write(before, seqs, b"".join(entry for _, entry in rows), mark)
+    _write(before, seqs, b"".join(entry for _, entry in rows), mark, _key(make=before is None or new_key))
     return len(rows)
 
 
@@ -140,8 +146,17 @@ def plain_text(cursor: Any) -> None:
     cursor.execute("SET LOCAL TimeZone = 'UTC'")
 
 
-def _write(before: Block | None, seqs: Sequence[int], entries: bytes, mark: int) -> None:
-    key = math.load_key(key_file())
+def _key(*, make: bool) -> Ed25519PrivateKey:
+    try:
+        return math.load_key(key_file(), make=make)
+    except FileNotFoundError as error:
+        raise ImproperlyConfigured(
+            f"The log is sealed, but its key is not here: bring {key_file()} from the machine that sealed it, or begin "
+            "with a new key by `manage.py seal_log --new-key` (then verify_log needs the public keys of both)."
+        ) from error
+
+
+def _write(before: Block | None, seqs: Sequence[int], entries: bytes, mark: int, key: Ed25519PrivateKey) -> None:
     block = Block(
         number=before.number + 1 if before else 1,
         previous=sha256(header(before)).digest() if before else math.NOTHING,

@@ -99,7 +99,7 @@ def test_a_list_of_members_reads_as_it_was_written(seqs):
 def test_the_key_is_made_once_even_by_many_at_once_and_only_its_owner_reads_it(tmp_path):
     path = tmp_path / "seal.key"
     with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda _: seal.public(seal.load_key(path)), range(32)))
+        keys = set(pool.map(lambda _: seal.public(seal.load_key(path, make=True)), range(32)))
     assert len(keys) == 1
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["seal.key"]
@@ -142,6 +142,21 @@ def test_what_was_not_published_because_of_a_crash_is_published_next_time(sealed
     anchors.unlink()
     assert sealing.publish() == 3
     assert anchors.read_bytes() == whole
+
+
+def test_another_machine_does_not_go_on_with_a_key_that_nobody_knows(sealed, tmp_path):
+    path = tmp_path / "seal.key"
+    old = seal.public(seal.load_key(path))
+    path.unlink()
+    commands.append(some(EVENTS, 1))
+    with pytest.raises(CommandError, match=r"its key is not here: bring .*seal\.key"):
+        call_command("seal_log")
+    assert not path.exists()
+    assert Block.objects.count() == 3
+    call_command("seal_log", new_key=True, stdout=StringIO())
+    new = seal.public(seal.load_key(path))
+    assert "BLOCK ALTERED: block 1 is not signed" in verified()[1], "one key is not enough"
+    call_command("verify_log", public_key=[old, new], stdout=StringIO())
 
 
 def test_blocks_are_append_only(sealed):
