@@ -3,7 +3,7 @@
 An exporter needs the address, a token, and nothing else. What of an export becomes a step stands in the mapping rules
 (`otlp_mapping`). What the specification leaves open is decided here:
 
-* 16 MiB are the limit of a request, packed and unpacked.
+* 16 MiB and 20,000 spans or log records are the limits of a request, packed and unpacked.
 * JSON takes ids in hex, enums as numbers and names in lowerCamelCase only; a member that is named twice is refused.
 * A span that is no step is not stored, and that is no rejection: the sender has done nothing wrong.
 * A step that is refused is counted as rejected and lies in quarantine, since no exporter sends it again.
@@ -44,6 +44,7 @@ from opsboard.api.views import SCOPE, body_of
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 RETRY_AFTER = 5  # seconds until the database may be back
+ITEMS_MAX = 20_000  # spans or records of a request; exporters send 512, collectors 8192
 CHUNK = 1000  # steps stored in one database transaction
 TOLD_MAX = 1000  # characters about what was rejected
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*", re.ASCII)
@@ -143,7 +144,10 @@ def _take(request: HttpRequest, signal: Signal[Any], media: str) -> HttpResponse
     if media not in {JSON, PROTOBUF}:
         raise Failure(415, f"Exports are {PROTOBUF} or {JSON}.", {"Accept": f"{PROTOBUF}, {JSON}"})
     message = decode(signal, unpacked(request.headers.get("Content-Encoding", ""), body_of(request)), media)
-    steps = list(signal.steps(message, otlp_mapping.rules(settings.OPSBOARD_OTLP_MAPPING), sender.source))
+    mapped = signal.steps(message, otlp_mapping.rules(settings.OPSBOARD_OTLP_MAPPING), sender.source)
+    steps = list(islice(mapped, ITEMS_MAX + 1))
+    if len(steps) > ITEMS_MAX:
+        raise Failure(413, f"A request has at most {ITEMS_MAX} spans or log records. Send smaller batches.")
     allowance = limits.bucket().take(sender.account_id, len(steps)) if steps else None
     if allowance and allowance.wait:
         told = f"More than {allowance.rate} events a second. Try again in {allowance.wait} s."

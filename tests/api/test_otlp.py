@@ -457,6 +457,13 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(exporter, packed):
     assert status_of(answer).message
 
 
+def test_more_spans_than_a_request_may_have_are_refused_whole(exporter, monkeypatch):
+    monkeypatch.setattr(otlp, "ITEMS_MAX", 2)
+    assert exporter.export(traces(span(1), span(2))).status_code == 200
+    assert exporter.export(traces(span(3), span(4), span(5))).status_code == 413
+    assert Event.objects.count() == 2
+
+
 def test_unpacking_stops_at_the_limit(monkeypatch):
     monkeypatch.setattr(events, "BODY_BYTES_MAX", 1000)
     read: list[int] = []
