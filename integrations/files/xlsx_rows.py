@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -19,8 +20,9 @@ BYTES_MAX = 512 * 2**20  # of all parts, unpacked
 def rows(path: Path, *, sheet: str = "", limit: int = BYTES_MAX) -> Iterator[Row]:
     """The rows that hold anything, numbered as the spreadsheet numbers them.
 
-    Numbers become text as shown by a spreadsheet (15 digits), moments stay datetime without a zone, dates become such
-    at midnight. Raises FileProblem when it is no workbook, has no such sheet, or unpacks to more than `limit` bytes.
+    Numbers are int, or Decimal of the 15 digits that a spreadsheet keeps; moments are datetime without a zone, dates
+    such at midnight; all else is text. Raises FileProblem when it is no workbook, has no such sheet, or unpacks to
+    more than `limit` bytes.
     """
     try:
         with zipfile.ZipFile(path) as parts:
@@ -54,18 +56,18 @@ def _rows(book: Any, sheet: str) -> Iterator[Row]:
 
 
 def _text(cell: Any) -> str:
-    return "" if cell is None else str(_value(cell))
+    return str(_value(cell))
 
 
 def _value(cell: Any) -> Any:
-    """A cell as text, or as datetime."""
+    """A cell's value; text where it is neither number nor time."""
     if cell is None:
         return ""
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        return format(cell, ".15g")
-    if isinstance(cell, datetime):
+        return Decimal(format(cell, ".15g"))
+    if isinstance(cell, datetime | int):
         return cell
     if isinstance(cell, date):
         return datetime.combine(cell, time())  # its zone comes from the mapping

@@ -190,10 +190,11 @@ def _records(wanted: Wanted, form: str) -> Iterator[Iterator[LogRecord]]:
 
 def _from_row(row: Row, wanted: Wanted) -> Draft:
     place = f"line {row.line}"
-    if row.problem:
-        return Draft(place, dumps(row.values, default=str).encode(), {}, row.problem)
-    event, columns = mapping.of_row(row, wanted.rules, wanted.source)
-    return Draft(place, _encoded(event), columns)
+    said = None if row.problem else mapping.of_row(row, wanted.rules, wanted.source)
+    if said is None or said.problem:
+        problem = said.problem if said else row.problem
+        return Draft(place, dumps(row.values, default=str).encode(), {}, problem)
+    return Draft(place, _encoded(said.event), said.columns)
 
 
 def _encoded(event: dict[str, Any]) -> bytes:

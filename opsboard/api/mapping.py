@@ -11,7 +11,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -31,6 +32,7 @@ FIELDS = frozenset(
     }
 )
 OBJECT_TYPE, LINK_TYPE = "ocel.object", "ocel.link"  # events that say what else a process log holds
+_COMMA = re.compile(r"-?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,3}( [0-9]{3})+)(,[0-9]+)?", re.ASCII)
 _OBJECT = re.compile(r"object\.([a-z][a-z0-9_]*)\.(.+)", re.ASCII)
 
 
@@ -70,13 +72,18 @@ def rules(text: bytes) -> Rules:
     return read
 
 
-def of_row(row: Row, given: Rules, source: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The CloudEvent a row says, and which column each JSON pointer of it comes from.
+class FromRow(NamedTuple):
+    """The CloudEvent a row says, which column each JSON pointer of it comes from, and what could be misread in it."""
 
-    Without a column for the id, the id is a digest of the row: equal rows are one event.
-    """
+    event: dict[str, Any]
+    columns: dict[str, str]
+    problem: str = ""
+
+
+def of_row(row: Row, given: Rules, source: str) -> FromRow:
+    """What a row says. Without a column for the id, the id is a digest of the row: equal rows are one event."""
     if "specversion" in row.values:
-        return dict(row.values), {}  # it is one already
+        return FromRow(dict(row.values), {})  # it is one already
     said = _Said(given, source)
     for field, value in given.constants.items():
         said.put(field, value, "")
@@ -84,7 +91,7 @@ def of_row(row: Row, given: Rules, source: str) -> tuple[dict[str, Any], dict[st
         said.put(given.columns.get(column, _like(column)), value, column)
     said.event.setdefault("id", f"row-{_digest(row.values)}")
     said.event.setdefault("type", f"file.{said.data['kind']}")
-    return said.event, said.columns
+    return FromRow(said.event, said.columns, said.problem)
 
 
 def _like(column: str) -> str | None:
@@ -101,6 +108,7 @@ class _Said:
         self.data: dict[str, Any] = {"kind": "noted", "objects": []}
         self.event: dict[str, Any] = {"specversion": "1.0", "source": source, "data": self.data}
         self.columns: dict[str, str] = {}
+        self.problem = ""
 
     def put(self, field: str | None, value: Any, column: str) -> None:
         """One value into its place; `field` None is the payload, "" nowhere."""
@@ -114,10 +122,10 @@ class _Said:
             return  # an empty cell says nothing; an empty id or time is a fault
         if named := _OBJECT.fullmatch(field):
             self._note(f"/data/objects/{len(self.data['objects'])}/id", column)
-            self.data["objects"].append({"type": named[1], "system": named[2], "id": str(_plain(value)).strip()})
+            self.data["objects"].append({"type": named[1], "system": named[2], "id": _text(value)})
         elif field in ATTRIBUTES:
             self._note(f"/{ATTRIBUTES[field]}", column)
-            self.event[ATTRIBUTES[field]] = self._time(value) if field == "occurred_at" else str(_plain(value)).strip()
+            self.event[ATTRIBUTES[field]] = self._time(value) if field == "occurred_at" else _text(value)
         else:
             self._note("/data/" + field.replace(".", "/"), column)
             self._member(field, value)
@@ -127,9 +135,11 @@ class _Said:
             self.columns[pointer] = column
 
     def _member(self, field: str, value: Any) -> None:
-        text: Any = str(_plain(value)).strip()
-        if field == "amount":
-            text = amount(text, comma=self.given.decimal_comma)
+        text: Any = _text(value)
+        if field == "amount" and self.given.decimal_comma and isinstance(value, str):
+            text = amount(value)
+            if text is None:
+                self.problem = f"{field}: “{value[:40]}” is no number with a decimal comma."
         elif field in NUMBERS and text.isascii() and text.isdecimal():
             text = int(text[:12])
         where, _, member = field.rpartition(".")
@@ -144,16 +154,21 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
+def _text(value: Any) -> str:
+    """A value as text; a number without exponent."""
+    return format(value, "f") if isinstance(value, Decimal) else str(_plain(value)).strip()
+
+
 def _digest(said: Any) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def amount(text: str, *, comma: bool) -> str:
-    """Decimal text with a point: 1.234,56 becomes 1234.56 where the comma is the sign of decimals."""
-    grouped = re.sub(r"(?<=\d)[ \u00a0\u202f'’](?=\d{3})", "", text)
-    if not comma:
-        return grouped
-    return grouped.replace(".", "").replace(",", ".") if grouped.count(",") <= 1 else text
+def amount(text: str) -> str | None:
+    """1.234,56 as 1234.56; None when it is not written so, as 12.50, which somebody would read as 1250."""
+    plain = re.sub("[\u00a0\u202f'’]", " ", text.strip())
+    if not _COMMA.fullmatch(plain):
+        return None
+    return plain.replace(".", "").replace(" ", "").replace(",", ".")
 
 
 def moment(value: Any, *, zone: ZoneInfo | None, formats: list[str]) -> str:

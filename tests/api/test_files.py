@@ -15,6 +15,7 @@ import openpyxl
 import pytest
 from django.core.management import CommandError, call_command
 
+from opsboard.accounts.commands import create_service_account
 from opsboard.api import door, files, mapping
 from opsboard.api.files import Wanted
 from opsboard.core.errors import Refused
@@ -122,6 +123,49 @@ def test_a_german_export_with_a_mapping(file):
     assert event.occurred_at == datetime(2026, 3, 31, 8, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("1.234,56", "1234.56"),
+        ("-1 234 567,5", "-1234567.5"),
+        ("1’234", "1234"),
+        ("1234", "1234"),
+        ("12.50", None),  # 12.50 or 1250?
+        ("1,234.56", None),
+        ("1.2345,00", None),
+        ("", None),
+        ("12 EUR", None),
+    ],
+)
+def test_a_decimal_comma_is_never_guessed(typed, read):
+    assert mapping.amount(typed) == read
+
+
+def test_an_amount_that_could_be_misread_is_refused(file):
+    text = "id;kind;amount;currency;object.invoice.sap\n1;noted;12.50;EUR;1\n2;noted;12,50;EUR;1\n"
+
+    report = bring_in(file("a.csv", text), mapping={"decimal_comma": True})
+
+    assert counts(report) == (1, 0, 1)
+    assert Event.objects.get().amount == Decimal("12.50")
+    assert report.problems[0].place == "line 2"
+    assert "12.50" in report.problems[0].reason
+
+
+def test_what_is_refused_can_be_corrected_in_the_quarantine(file, platform):
+    account = create_service_account(name="old finance", source=SOURCE, scopes=["events:write"], by="test")[0].name
+    path = file("ledger.csv", GOOD + "3,2026-03-31T10:00:00Z,noted,,12.345,EUR,,INV-3,,\n")
+    bring_in(path, client=account)
+    item = Quarantine.objects.get()
+
+    again = door.resubmit(item=item, body=item.body.replace("12.345", "12.35"), reason="Typing error.", by=platform)
+
+    assert again.status == "accepted"
+    assert Event.objects.get(external_id="3").amount == Decimal("12.35")
+    with pytest.raises(Refused):
+        bring_in(path, client="nobody")
+
+
 def test_each_wrong_row_is_told_by_line_and_column_and_waits_in_quarantine(file):
     text = GOOD + (
         "3,31.03.2026,noted,,,,,INV-3,,\n"
@@ -188,7 +232,7 @@ def test_a_workbook(tmp_path):
     book.active.append([8, "soon", "noted", None, None, "INV-8"])
     book.save(tmp_path / "sheet.xlsx")
 
-    report = bring_in(tmp_path / "sheet.xlsx", mapping={"timezone": "Europe/Berlin"})
+    report = bring_in(tmp_path / "sheet.xlsx", mapping={"timezone": "Europe/Berlin", "decimal_comma": True})
 
     assert (report.format, counts(report)) == ("xlsx", (1, 0, 1))
     assert report.problems[0].place == "line 4"

@@ -62,8 +62,9 @@ class Command(BaseCommand):
             )
         else:
             self.stdout.write(
-                f"{report.format}: {report.taken} taken, {report.known} known already, "
-                f"{report.refused} refused (they wait in the quarantine)"
+                f"{report.format}: {report.taken} taken, {report.known} known already, {report.refused} refused"
             )
+            if report.refused:
+                self.stdout.write("What is refused waits in the quarantine; or correct the file and import it again.")
         if report.stopped:
             raise CommandError(f"The rest was not read: {report.stopped} Correct it and run this again.")
