@@ -384,9 +384,10 @@ def test_forged_anchors_are_noticed(sealed, tmp_path):
     assert "ANCHOR ALTERED: the anchor of block 1" in verified()[1]
     path.write_text("\n".join([first, others[1]]))
     assert "ANCHOR REMOVED: block 2 is missing" in verified()[1]
-    path.write_text("nonsense")
-    with pytest.raises(CommandError, match="line 1 is not a published block"):
-        call_command("verify_log")
+    for nonsense in ("nonsense", "[]", "{}", first.replace('"signature": "', '"signature": "x')):
+        path.write_text(nonsense)
+        with pytest.raises(CommandError, match="line 1 is not a published block"):
+            call_command("verify_log")
 
 
 def test_engagements_with_all_their_columns_are_sealed(db):
