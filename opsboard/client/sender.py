@@ -14,7 +14,7 @@ import msgspec
 
 from opsboard.client.spool import Batch, Spool
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 900_000  # many proxies take no more than 1 MiB
 BATCHED = "application/cloudevents-batch+json"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds between tries while the server does not answer
 LONGEST_ORDER = 3600.0  # seconds; a Retry-After beyond it is cut
@@ -89,7 +89,7 @@ class Sender(threading.Thread):
         """Send again after having been barred, with a new token if one is given."""
         if token:
             self.http.headers["Authorization"] = f"Bearer {token}"
-        self.barred, self._rest_until = False, 0.0
+        self.barred = False
         self._wake.set()
 
     def end(self) -> None:
@@ -106,7 +106,8 @@ class Sender(threading.Thread):
                 self._wake.wait(self._patience())
                 self._wake.clear()
                 self._sync()
-                while self.spool.pending and not self._must_wait() and not self._ending:
+                target = self.spool.kept  # what comes meanwhile may gather: small batches cost both sides
+                while self.spool.done < target and not self._must_wait() and not self._ending:
                     self._send_safely()
                     self._tell()
         finally:

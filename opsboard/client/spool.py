@@ -156,6 +156,8 @@ class Spool:
             file.write(said)
             file.flush()
             os.fsync(file.fileno())
+        if not self._rejected_bytes:
+            self._sync_folder()
         with self._mutex:
             self._rejected_bytes = self._rejected_size()
 
@@ -178,9 +180,11 @@ class Spool:
 
     def close(self) -> None:
         """Sync and let the next process have it. What is unsent stays."""
-        self.sync()
-        with self._mutex:
-            self._close_files()
+        try:
+            self.sync()
+        finally:
+            with self._mutex:
+                self._close_files()
 
     def abandon(self) -> None:
         """In a forked child: close without touching anything."""
@@ -280,12 +284,16 @@ class Spool:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._writing = descriptor = os.open(self._path(number), flags, 0o600)
         self._last, self._sizes[number] = number, 0
+        self._sync_folder()
+        return descriptor
+
+    def _sync_folder(self) -> None:
+        """Make the disk have the names of new files."""
         directory = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-        return descriptor
 
     def _drop_done(self) -> None:
         """Delete the segments before the position, and the position's own when it is read and not written any more."""

@@ -59,6 +59,8 @@ def test_the_next_process_carries_on_where_the_last_one_stood(tmp_path):
     assert drained(second) == lines(16, start=5)
     second.close()
 
+    opened(tmp_path).close()  # deletes what is done: no segment is left to count on from
+    assert not list(tmp_path.glob("*.log"))
     third = opened(tmp_path)
     third.append(b'"after all was done and deleted"')
     assert drained(third) == [b'"after all was done and deleted"']
@@ -78,6 +80,7 @@ def test_cut_at_any_byte_it_gives_every_whole_line_and_no_other(tmp_path):
         spool = opened(copy)
         expected = lines(segment.read_bytes()[:cut].count(b"\n"))
         assert spool.pending == len(expected)
+        assert spool.read(100, MIB).damaged == [], "a torn line was never promised"
         spool.append(b'"new"')
         assert drained(spool) == [*expected, b'"new"']
         spool.close()
@@ -220,3 +223,12 @@ def test_a_closed_one_takes_nothing(tmp_path):
     spool.close()
     with pytest.raises(ClientError, match="closed"):
         spool.append(b"1")
+
+
+def test_a_batch_is_bounded_in_bytes_but_never_empty(tmp_path):
+    spool = opened(tmp_path)
+    for line in lines(10):
+        spool.append(line)
+
+    assert len(spool.read(10, 50).lines) == 2
+    assert len(spool.read(10, 1).lines) == 1
