@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from opsboard.core.clock import UTC, iso
 from opsboard.core.errors import Refused
 
 ATTRIBUTES = {"id": "id", "occurred_at": "time", "type": "type", "correlation": "correlationid"}
+PAYLOAD = "payload"
 NUMBERS = ("attempt", "latency_ms", "error.http_status")
 FIELDS = frozenset(
     {
@@ -37,9 +39,9 @@ _OBJECT = re.compile(r"object\.([a-z][a-z0-9_]*)\.(.+)", re.ASCII)
 
 
 class Rules(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A mapping file. Columns without a field, named like none, go into the payload; "" leaves a column out."""
+    """A mapping file. Columns that it does not name go to the field they are called like, else into the payload."""
 
-    columns: dict[str, str] = {}  # column → field, or object.<type>.<system>
+    columns: dict[str, str] = {}  # column → field, object.<type>.<system>, payload, or "" to leave it out
     constants: dict[str, str] = {}  # field → the value of every row
     values: dict[str, dict[str, str]] = {}  # field → {as in the file: as opsboard says}
     decimal_comma: bool = False  # 1.234,56
@@ -63,10 +65,11 @@ def rules(text: bytes) -> Rules:
         codecs.lookup(read.encoding or "utf-8")
     except (msgspec.DecodeError, LookupError, ValueError) as error:
         raise Refused(f"The mapping cannot be used: {error}") from error
-    for name in [*filter(None, read.columns.values()), *read.constants, *read.values]:
-        if name not in FIELDS and not _OBJECT.fullmatch(name):
+    columns = [field for field in read.columns.values() if field not in {"", PAYLOAD}]
+    for field in [*columns, *read.constants, *read.values]:
+        if field not in FIELDS and not _OBJECT.fullmatch(field):
             known = ", ".join(sorted(FIELDS))
-            raise Refused(f"The mapping names the field {name}; known are {known} and object.<type>.<system>.")
+            raise Refused(f"The mapping names the field {field}; known are {known} and object.<type>.<system>.")
     if len(read.delimiter) > 1:
         raise Refused("The delimiter is one character.")
     return read
@@ -88,7 +91,8 @@ def of_row(row: Row, given: Rules, source: str) -> FromRow:
     for field, value in given.constants.items():
         said.put(field, value, "")
     for column, value in row.values.items():
-        said.put(given.columns.get(column, _like(column)), value, column)
+        target = given.columns.get(column, _like(column))
+        said.put(None if target == PAYLOAD else target, value, column)
     said.event.setdefault("id", f"row-{_digest(row.values)}")
     said.event.setdefault("type", f"file.{said.data['kind']}")
     return FromRow(said.event, said.columns, said.problem)
@@ -249,6 +253,7 @@ class LogRule:
         return named | ({"role": ref.qualifier} if ref.qualifier else {})
 
 
+@lru_cache(maxsize=1024)
 def name(type_: str) -> str:
     """A type's name as opsboard writes them: Purchase Order becomes purchase_order."""
     plain = unicodedata.normalize("NFKD", type_).encode("ascii", "ignore").decode().lower()

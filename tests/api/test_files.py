@@ -141,6 +141,17 @@ def test_a_decimal_comma_is_never_guessed(typed, read):
     assert mapping.amount(typed) == read
 
 
+def test_a_column_can_go_into_the_payload_or_be_left_out_whatever_it_is_called(file):
+    text = "id,kind,status,key,object.invoice.sap,iban\n1,noted,bezahlt,K,INV-1,DE02\n"
+
+    report = bring_in(file("a.csv", text), mapping={"columns": {"status": "payload", "iban": "", "key": ""}})
+
+    assert counts(report) == (1, 0, 0)
+    event = Event.objects.get()
+    assert (event.key, event.status) == ("invoice/INV-1", "")
+    assert Payload.objects.get(seq=event.seq).data == {"status": "bezahlt"}
+
+
 def test_an_amount_that_could_be_misread_is_refused(file):
     text = "id;kind;amount;currency;object.invoice.sap\n1;noted;12.50;EUR;1\n2;noted;12,50;EUR;1\n"
 
