@@ -44,7 +44,9 @@ PATIENCE = 2.0  # seconds the sealer waits for the writers that were at work whe
 AT_ONCE = 20_000  # events, and
 BLOCKS_AT_ONCE = 1_000  # blocks, that are checked by one statement
 
-# Every column of log_event; a test compares the two. The order is part of the seal: a new column goes to the end.
+# Every column of log_event; a test compares the two. The list is part of the seal: blocks that exist are verified with
+# it. So a new column comes with a version at the block (headers say `v`: 1), and each version keeps its own list. The
+# same holds for the form of a payload.
 COLUMNS = (
     *("seq", "id", "source", "external_id", "type", "digest", "kind", "flow", "transaction_id", "key", "status"),
     *("system", "entity", "attempt", "amount", "currency", "latency_ms", "actor", "correlation", "objects_named"),
