@@ -91,6 +91,6 @@ def _json_format(path: Path, text: bytes) -> str:
         return "ocel-json"
     try:
         msgspec.json.decode(text.partition(b"\n")[0])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "ocel-json"
     return "jsonl"

@@ -1,7 +1,9 @@
 """XLSX: the first sheet, or the one named; its first row names the columns. Formulas count as their stored result."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +17,11 @@ from integrations.files.csv_rows import headers
 from integrations.files.records import FileProblem, Row
 
 BYTES_MAX = 512 * 2**20  # of all parts, unpacked
+# what openpyxl and zipfile raise on damaged or encrypted files, on opening and while reading rows
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, InvalidFileException, ParseError),
+    *(OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
+)
 
 
 def rows(path: Path, *, sheet: str = "", limit: int = BYTES_MAX) -> Iterator[Row]:
@@ -28,13 +35,10 @@ def rows(path: Path, *, sheet: str = "", limit: int = BYTES_MAX) -> Iterator[Row
         with zipfile.ZipFile(path) as parts:
             if sum(part.file_size for part in parts.infolist()) > limit:
                 raise FileProblem(f"Unpacked, the workbook has more than {limit} bytes.")
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError) as error:
-        raise FileProblem(f"This is no XLSX workbook: {error}") from error
-    try:
-        yield from _rows(book, sheet)
-    finally:
-        book.close()
+        with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
+            yield from _rows(book, sheet)
+    except DAMAGED as error:
+        raise FileProblem(f"This is no sound XLSX workbook: {error}") from error
 
 
 def _rows(book: Any, sheet: str) -> Iterator[Row]:

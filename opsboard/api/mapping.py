@@ -178,16 +178,14 @@ def amount(text: str) -> str | None:
 def moment(value: Any, *, zone: ZoneInfo | None, formats: list[str]) -> str:
     """A time with its zone, as RFC 3339 in UTC; what is none, or has no zone and gets none, as it stands."""
     text = value.isoformat() if isinstance(value, datetime) else str(value).strip()
-    for form in formats:
-        if found := _formatted(text, form, zone):
-            return iso(found)
     try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
+        read = next(filter(None, (_formatted(text, form, zone) for form in formats)), None)
+        read = read or datetime.fromisoformat(text)
+        if read.tzinfo is None and zone is None:
+            return text
+        return iso(read if read.tzinfo else read.replace(tzinfo=zone))
+    except (ValueError, OverflowError):
         return text
-    if read.tzinfo is None and zone is None:
-        return text
-    return iso(read if read.tzinfo else read.replace(tzinfo=zone))
 
 
 def _formatted(text: str, form: str, zone: ZoneInfo | None) -> datetime | None:

@@ -152,6 +152,12 @@ def test_a_column_can_go_into_the_payload_or_be_left_out_whatever_it_is_called(f
     assert Payload.objects.get(seq=event.seq).data == {"status": "bezahlt"}
 
 
+def test_a_time_beyond_the_calendar_is_refused(file):
+    text = "occurred_at,kind,object.invoice.sap\n0001-01-01T00:00:00+14:00,noted,1\n"
+
+    assert [problem.field for problem in bring_in(file("a.csv", text)).problems] == ["occurred_at"]
+
+
 def test_an_amount_that_could_be_misread_is_refused(file):
     text = "id;kind;amount;currency;object.invoice.sap\n1;noted;12.50;EUR;1\n2;noted;12,50;EUR;1\n"
 

@@ -3,9 +3,10 @@
 import gzip
 import io
 import json
+import random
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import openpyxl
@@ -77,6 +78,21 @@ def test_a_workbook_that_would_unpack_too_large_is_not_opened(tmp_path):
         list(xlsx_rows.rows(tmp_path / "no.xlsx"))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_workbook_is_told_not_a_defect(tmp_path, seed):
+    book, chance = openpyxl.Workbook(), random.Random(seed)
+    for row in range(20):
+        book.active.append([f"id {row}", row, row / 7])
+    book.save(tmp_path / "book.xlsx")
+    content = bytearray((tmp_path / "book.xlsx").read_bytes())
+    for _ in range(chance.randint(1, 8)):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    (tmp_path / "book.xlsx").write_bytes(content)
+
+    with suppress(FileProblem):
+        assert len(list(xlsx_rows.rows(tmp_path / "book.xlsx"))) <= 20
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -88,6 +104,7 @@ def test_a_workbook_that_would_unpack_too_large_is_not_opened(tmp_path):
         ("a.json", b'{"id": 1}\n{"id": 2}\n', "jsonl"),
         ("a.ndjson", b'{"id": 1', "jsonl"),
         ("a.jsonocel", b"{}", "ocel-json"),
+        ("a.json", b"{\xff}", "ocel-json"),
         ("a.json", b'{\n "objects": [],', "ocel-json"),
         ("a.json", b'{"objectTypes": [], "eventTypes": [], "events": [], "objects": []}', "ocel-json"),
     ],
