@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.files import csv_rows, json_stream, jsonl_rows, ocel, source, xes, xlsx_rows
@@ -25,6 +25,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(st.text(), st.lists(VALUES, max_size=5) | VALUES, max_size=5), st.integers(1, 40), st.booleans())
 def test_json_in_pieces_is_the_same_json(told, size, indented):
     text = json.dumps(told, indent=2 if indented else None, ensure_ascii=indented)
