@@ -3,6 +3,7 @@
 `manage.py up` sets the variables for the embedded servers; production sets them itself.
 """
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -46,7 +47,7 @@ class Servers(BaseSettings):
     redis_url: str = ""
 
 
-env, servers = Env(), Servers()
+env = Env()
 
 
 def database(url: str) -> dict[str, object]:
@@ -74,7 +75,17 @@ def secret_key(path: Path) -> str:
     return path.read_text().strip() if path.is_file() else get_random_secret_key()
 
 
+def running(path: Path) -> Servers:
+    """The servers of the environment; without them those that `manage.py up` runs on this data directory, so that
+    every command works beside it in another terminal."""
+    given = Servers()
+    if given.database_url or not path.is_file():
+        return given
+    return Servers(**json.loads(path.read_text()))
+
+
 DATA_DIR = env.data_dir
+servers = running(DATA_DIR / "servers.json")
 DEBUG = env.debug
 SECRET_KEY = secret_key(DATA_DIR / "secret.key")
 SECRET_KEY_FALLBACKS = [key for key in env.secret_key_fallbacks.split(",") if key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -42,6 +43,17 @@ class Paths:
     def state(self) -> Path:
         """What runs now: JSON written by the supervisor, read by `status` and `down`."""
         return self.data / "state.json"
+
+    @property
+    def servers(self) -> Path:
+        """Where the embedded PostgreSQL and Redis answer, mode 0600: for commands in another terminal."""
+        return self.data / "servers.json"
+
+    def write_servers(self, database_url: str, redis_url: str) -> None:
+        """Tell other commands (settings.py reads it) where the servers of this run answer."""
+        descriptor = os.open(self.servers, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"database_url": database_url, "redis_url": redis_url}, file)
 
     @property
     def secret_key(self) -> Path:

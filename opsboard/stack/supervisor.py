@@ -105,6 +105,7 @@ class Supervisor:
             begun = time.monotonic()
             self.crew.stop_all()
             self.paths.state.unlink(missing_ok=True)
+            self.paths.servers.unlink(missing_ok=True)
             self.say("up", f"stopped in {time.monotonic() - begun:.1f} s")
         if trouble:
             self.say("", f"\n{trouble}")
@@ -146,6 +147,8 @@ class Supervisor:
             # Celery's warning about root is about pickled messages; ours are JSON.
             "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
         }
+        if "DATABASE_URL" not in os.environ:
+            self.paths.write_servers(env["DATABASE_URL"], env["REDIS_URL"])
         self._write_state()
         return env
 

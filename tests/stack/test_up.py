@@ -22,10 +22,9 @@ BUSY = 3  # the promised seconds are for two idle cores; here other tests run be
 MACHINE = ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
 
 
-def manage(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *words], cwd=PROJECT, env=clean(), capture_output=True, text=True
-    )
+def manage(*words: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = clean() | ({"OPSBOARD_DATA_DIR": str(data)} if data else {})
+    return subprocess.run([sys.executable, "manage.py", *words], cwd=PROJECT, env=env, capture_output=True, text=True)
 
 
 def clean() -> dict[str, str]:
@@ -103,6 +102,9 @@ def test_from_nothing_to_ready_killed_without_a_trace_back_and_down(data):
         assert all(psutil.Process(part["pid"]).ppid() == first.popen.pid for part in found["parts"].values()), (
             "every part is a direct child"
         )
+
+        beside = manage("service_account", "list", data=data)
+        assert beside.returncode == 0, "a command in another terminal finds the embedded database: " + beside.stderr
 
         second = manage("up", "--data-dir", str(data), "--port", str(free_port()))
         assert second.returncode == 1
