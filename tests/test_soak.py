@@ -146,9 +146,11 @@ def faults(stack: Stack) -> dict[str, Callable[[], Any]]:
     }
 
 
-UNFINISHED = (
-    "SELECT key, state, error ->> 'message' FROM jobs_workitem WHERE flow = 'time-to-billing' AND state <> 'done'"
-)
+BILLING = "FROM jobs_workitem WHERE flow = 'time-to-billing'"
+# What the ERP refuses for business reasons (the live firm has four such projects) is a person's turn, not unfinished.
+REFUSED = "state = 'failed' AND error ->> 'kind' = 'permanent'"
+UNFINISHED = f"SELECT key, state, error ->> 'message' {BILLING} AND state <> 'done' AND NOT ({REFUSED})"
+WAITING = "SELECT count(*) FROM triage_case WHERE flow = 'time-to-billing' AND state <> 'resolved'"
 CARRIED = """
     SELECT count(*), count(DISTINCT entry) FROM jobs_workitem, jsonb_array_elements(payload -> 'lines') AS line,
         jsonb_array_elements_text(line -> 'entries') AS entry WHERE flow = 'time-to-billing'
@@ -171,12 +173,9 @@ def test_nothing_is_lost_or_doubled_whatever_dies(data):
     try:
         told = stack.manage("service_account", "create", "soak", "--source", "urn:soak", "--scope", "events:write")
         sender = Sender(stack, told.stdout.split()[-1])
-        firm = hands(stack)
-        for case in ("closed_period", "missing_rate", "unknown_customer", "incomplete_customer"):
-            firm.repair(case)  # what is refused for business reasons is another story
         sender.start()
         ends, projects = time.monotonic() + MINUTES * 60, 0
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or projects < PROJECTS:
             if projects < PROJECTS:
                 work_or_later(
                     stack, lambda: hands(stack).project_with_time("good", [2 + n % 6 for n in range(ENTRIES)])
@@ -236,7 +235,9 @@ def check(stack: Stack, firm: TrytonFirm, sender: Sender, done: list[str]) -> No
     )
     references = [row["reference"] for row in rows]
     ((carried, distinct),) = stack.ask(CARRIED)
-    ((items, total),) = stack.ask("SELECT count(*), sum(amount) FROM jobs_workitem WHERE flow = 'time-to-billing'")
+    ((items, total),) = stack.ask(f"SELECT count(*), sum(amount) {BILLING} AND state = 'done'")
+    ((refused,),) = stack.ask(f"SELECT count(*) {BILLING} AND {REFUSED}")
+    ((waiting,),) = stack.ask(WAITING)
     ((events, numbers),) = stack.ask(
         "SELECT count(*), count(DISTINCT external_id) FROM log_event WHERE source = 'urn:soak'"
     )
@@ -246,13 +247,15 @@ def check(stack: Stack, firm: TrytonFirm, sender: Sender, done: list[str]) -> No
         "kinds": sorted(set(done)),
         "starts": stack.starts,
         "time entries carried": carried,
-        "billing messages": items,
+        "billing messages done": items,
+        "refused by the ERP, each with its exception": refused,
         "invoices": len(rows),
         "billed": str(total),
         "events of the outside sender": events,
     }
     print(json.dumps(figures, indent=1))
     assert carried == distinct >= PROJECTS * ENTRIES
+    assert refused == waiting, "each refusal stands in the queue, once"
     assert len(references) == len(set(references)) == items
     assert sum((row["untaxed_amount"] for row in rows), Decimal(0)) == total
     assert {row["state"] for row in rows} <= {"posted", "paid"}

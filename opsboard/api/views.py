@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -25,18 +26,24 @@ def take_events(request: HttpRequest) -> HttpResponse:
         return _handshake(request)
     if request.method != "POST":
         return problems.response(405, "Events are sent with POST.", headers={"Allow": "POST, OPTIONS"})
+    try:
+        return _let_in(request)
+    except Invalid as error:
+        return _refused(error)
+    except (OperationalError, InterfaceError):  # the database is away, or undid it for the sake of another
+        return problems.response(503, "Nothing was stored. Send it again.", headers={"Retry-After": "2"})
+
+
+take_events.permission = f"token:{SCOPE}"  # type: ignore[attr-defined]
+
+
+def _let_in(request: HttpRequest) -> HttpResponse:
     sender = bearer(request)
     if sender is None:
         return problems.response(401, "Send the token of a service account as Authorization: Bearer.")
     if SCOPE not in sender.scopes:
         return problems.response(403, f"The token lacks the scope {SCOPE}.")
-    try:
-        return _take(request, sender)
-    except Invalid as error:
-        return _refused(error)
-
-
-take_events.permission = f"token:{SCOPE}"  # type: ignore[attr-defined]
+    return _take(request, sender)
 
 
 def _take(request: HttpRequest, sender: Principal) -> HttpResponse:

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import redis
+from django.db import OperationalError
 from django.test import Client
 
 from opsboard.api import events, limits
@@ -61,6 +62,16 @@ def test_the_same_identity_with_other_content_is_a_conflict_that_a_person_sees(s
     assert Event.objects.get().kind == "posted"
     kept = Quarantine.objects.get()
     assert (kept.client, kept.source, kept.state, kept.problem["status"]) == ("psa job", "urn:firm:psa", "open", 409)
+
+
+def test_while_the_database_is_away_the_sender_is_asked_to_come_again_and_nothing_is_refused(sender, event):
+    with patch("opsboard.pipeline.log.append", side_effect=OperationalError("server closed the connection")):
+        response = sender.send(event("1"))
+
+    problem(response, 503)
+    assert response["Retry-After"] == "2"
+    assert not Quarantine.objects.exists()
+    assert sender.send(event("1")).status_code == 202
 
 
 def test_binary_mode_says_the_same_as_structured_mode(sender, event):
