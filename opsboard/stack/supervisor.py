@@ -147,7 +147,7 @@ class Supervisor:
             # Celery's warning about root is about pickled messages; ours are JSON.
             "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
         }
-        if "DATABASE_URL" not in os.environ:
+        if not os.environ.get("DATABASE_URL"):
             self.paths.write_servers(env["DATABASE_URL"], env["REDIS_URL"])
         self._write_state()
         return env

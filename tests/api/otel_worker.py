@@ -37,7 +37,7 @@ class Erp(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+    def log_message(self, *said: Any) -> None:
         """Say nothing."""
 
 
